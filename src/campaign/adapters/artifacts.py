@@ -1,0 +1,230 @@
+"""Batch artifacts: one sealed zip of records a batch. What lies in `batches/` is the truth about a campaign."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from campaign.core.model import Record
+from campaign.durable import fsync_directory
+from campaign.errors import Code, FormatError
+from campaign.ports import Batch
+
+SCHEMA_VERSION = "1.0"
+REQUIRED_META = ("schema_version", "type", "batch_id", "jobs")
+REQUIRED_RECORD = ("task_fingerprint", "config_fingerprint_schema")
+BATCHES_A_DIRECTORY = 1000
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+_NAME = re.compile(r"batch_(\d{6,})(?:_[0-9a-f]{32})?\.zip")
+
+
+class ArtifactStore:
+    """`staging/`, `batches/` and `quarantine/` of a campaign."""
+
+    def __init__(self, directory: Path) -> None:
+        self.staging = directory / "staging"
+        self.committed = directory / "batches"
+        self.quarantine = directory / "quarantine"
+        self._root = directory
+
+    def prepare(self) -> None:
+        """Make the directories, and sweep what a killed writer left half done."""
+        for path in (self.staging, self.committed, self.quarantine):
+            path.mkdir(parents=True, exist_ok=True)
+        for path in self.staging.glob("*.tmp"):
+            path.unlink()
+
+    def seal(self, number: int, records: Sequence[Record], provenance: Mapping[str, Any]) -> Path:
+        """Write the artifact of a batch to `staging/`, durably; returns its path."""
+        target = self.staging / f"batch_{number:06d}_{uuid.uuid4().hex}.zip"
+        scratch = target.with_suffix(".tmp")
+        with scratch.open("wb") as file:
+            file.write(pack(number, records, provenance))
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(target)
+        fsync_directory(self.staging)
+        return target
+
+    def staged(self) -> list[Path]:
+        """Sealed artifacts that wait for their commit, by batch number."""
+        return sorted((p for p in self.staging.glob("batch_*.zip") if _NAME.fullmatch(p.name)), key=number_of)
+
+    def commit(self, staged: Path) -> Path | None:
+        """Promote a validated artifact; None, and the copy dropped, where its batch is committed already.
+
+        The rename is the commit point. FormatError where the artifact can't be trusted: it is in quarantine then.
+        """
+        try:
+            batch = read(staged)
+        except FormatError as error:
+            self.set_aside(staged, str(error))
+            raise
+        target = self.path(batch.number)
+        if target.exists():
+            staged.unlink()
+            return None
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged.rename(target)
+        fsync_directory(target.parent)
+        fsync_directory(self.staging)
+        return target
+
+    def path(self, number: int) -> Path:
+        """Where the artifact of a batch lies once it is committed."""
+        return self.committed / f"{number // BATCHES_A_DIRECTORY:03d}" / f"batch_{number:06d}.zip"
+
+    def relative(self, path: Path) -> str:
+        """`path` as the ledger writes it."""
+        return str(path.relative_to(self._root))
+
+    def numbers(self) -> list[int]:
+        """Numbers of all committed batches, ascending."""
+        return sorted(number_of(p) for p in self.committed.glob("*/batch_*.zip") if _NAME.fullmatch(p.name))
+
+    def read(self, number: int) -> Batch:
+        """A committed batch; FormatError where it is damaged."""
+        return read(self.path(number))
+
+    def set_aside(self, path: Path, why: str) -> Path:
+        """Move a file that can't be trusted to `quarantine/`, with the reason beside it."""
+        kept = self.quarantine / f"{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}"
+        path.rename(kept)
+        kept.with_suffix(".reason.txt").write_text(why + "\n")
+        return kept
+
+
+def number_of(path: Path) -> int:
+    """Batch number in the name of an artifact; ValueError for any other file."""
+    match = _NAME.fullmatch(path.name)
+    if match is None:
+        raise ValueError(f"{path.name} is not the name of a batch artifact")
+    return int(match.group(1))
+
+
+def pack(number: int, records: Sequence[Record], provenance: Mapping[str, Any]) -> bytes:
+    """The bytes of an artifact: `meta.json`, `records.jsonl`, `errors.jsonl` and `summary/<name>.npy`."""
+    slim, summaries = _split_summaries(records)
+    meta = {
+        "schema_version": SCHEMA_VERSION,
+        "type": "batch",
+        "batch_id": number,
+        "jobs": len(records),
+        "summaries": sorted(summaries),
+        **provenance,
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+
+        def add(name: str, data: bytes) -> None:
+            archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
+
+        add("meta.json", (json.dumps(meta, indent=1) + "\n").encode())
+        add("records.jsonl", _lines(record.to_json() for record in slim))
+        add("errors.jsonl", _lines(error_entry(r) for r in records if r.failure is not None))
+        for name, rows in sorted(summaries.items()):
+            member = io.BytesIO()
+            np.save(member, rows, allow_pickle=False)
+            add(f"summary/{name}.npy", member.getvalue())
+    return buffer.getvalue()
+
+
+def _lines(entries: Iterator[dict[str, Any]]) -> bytes:
+    return "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries).encode()
+
+
+def _split_summaries(records: Sequence[Record]) -> tuple[list[Record], dict[str, npt.NDArray[Any]]]:
+    """Take array-valued measurements out of the records, into one array a name; the record keeps name and row."""
+    rows: dict[str, list[Any]] = {}
+    slim = []
+    for record in records:
+        arrays = {name: value for name, value in record.measurements.items() if isinstance(value, list)}
+        places = {}
+        for name, value in arrays.items():
+            column = rows.setdefault(name, [])
+            places[name] = {"summary": name, "row": len(column)}
+            column.append(value)
+        slim.append(replace(record, measurements={**record.measurements, **places}) if arrays else record)
+    return slim, {name: np.asarray(values) for name, values in rows.items()}
+
+
+def error_entry(record: Record) -> dict[str, Any]:
+    """The structured error of an attempt."""
+    failure = record.failure
+    if failure is None:
+        raise ValueError("the record has no failure")
+    return {
+        "job": record.job,
+        "name": record.name,
+        "attempt": record.attempt,
+        "seed": record.seed,
+        "point": dict(record.point),
+        "generator": record.generator,
+        "task_fingerprint": record.task_fingerprint,
+        "error_class": failure.error_class,
+        "code": failure.code,
+        "phase": failure.phase,
+        "message": failure.message,
+        "traceback": failure.traceback,
+        "timestamp": datetime.fromtimestamp(record.started_ms / 1000, UTC).isoformat(timespec="milliseconds"),
+    }
+
+
+def read(path: Path) -> Batch:
+    """The content of an artifact, every byte of it checked; FormatError says what is wrong with it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            meta = json.loads(archive.read("meta.json"))
+            _check_meta(path, meta)
+            lines = archive.read("records.jsonl").decode().splitlines()
+            archive.read("errors.jsonl")
+            summaries = {
+                name: np.load(io.BytesIO(archive.read(f"summary/{name}.npy")), allow_pickle=False)
+                for name in meta["summaries"]
+            }
+        records = tuple(_restore(json.loads(line), summaries) for line in lines)
+    except FormatError:
+        raise
+    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, IndexError, EOFError, NotImplementedError) as error:
+        raise FormatError(Code.FORMAT_DAMAGED, f"{path} is damaged: {type(error).__name__}: {error}") from error
+    if len(records) != meta["jobs"]:
+        raise FormatError(Code.FORMAT_DAMAGED, f"{path} holds {len(records)} records and promises {meta['jobs']}")
+    return Batch(int(meta["batch_id"]), meta, records)
+
+
+def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
+    absent = [key for key in REQUIRED_META if key not in meta]
+    if absent:
+        raise FormatError(Code.FORMAT_DAMAGED, f"{path} lacks {', '.join(absent)} in meta.json")
+    if str(meta["schema_version"]).partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise FormatError(
+            Code.FORMAT_UNKNOWN,
+            f"{path} has artifact schema {meta['schema_version']}, this version reads {SCHEMA_VERSION}",
+            action="use the version of campaign that wrote it",
+        )
+
+
+def _restore(entry: dict[str, Any], summaries: Mapping[str, npt.NDArray[Any]]) -> Record:
+    """A record with its arrays back in place."""
+    absent = [key for key in REQUIRED_RECORD if not entry.get(key)]
+    if absent:
+        raise ValueError(f"a record lacks {', '.join(absent)}")
+    measurements = entry["measurements"]
+    for name, value in measurements.items():
+        if isinstance(value, dict):
+            rows = summaries[value["summary"]]
+            measurements[name] = rows[value["row"]].tolist()
+    return Record.from_json(entry)
+

@@ -1,0 +1,80 @@
+"""What a worker did, one JSON object a line, on disk before anybody hears of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from campaign.core.model import Record, Task
+from campaign.ports import Begun
+
+SYNC_INTERVAL_S = 0.2
+"""A line survives the death of the process at once, and that of the node after at most this long."""
+
+
+class JournalFile:
+    """Append-only journal of one worker; safe to use from its threads."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._lock = threading.Lock()
+        self._synced = time.monotonic()
+
+    def started(self, task: Task, at_ms: int) -> None:
+        """Note that an attempt begins."""
+        self._append({"start": [task.job, task.attempt, task.batch, at_ms]})
+
+    def ended(self, record: Record) -> None:
+        """Note how it ended."""
+        self._append({"end": record.to_json()})
+
+    def close(self) -> None:
+        """Make everything durable and close."""
+        with self._lock:
+            os.fsync(self._handle)
+            os.close(self._handle)
+
+    def _append(self, line: dict[str, object]) -> None:
+        data = json.dumps(line, allow_nan=False).encode() + b"\n"
+        with self._lock:
+            os.write(self._handle, data)
+            if time.monotonic() - self._synced > SYNC_INTERVAL_S:
+                os.fsync(self._handle)
+                self._synced = time.monotonic()
+
+
+def read_journal(path: Path) -> Iterator[Begun | Record]:
+    """The lines of a journal in order; a torn line, as a killed worker leaves it at the end, is passed over."""
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                entry = json.loads(line)
+                yield Begun(*entry["start"]) if "start" in entry else Record.from_json(entry["end"])
+            except (ValueError, KeyError, TypeError):
+                continue
+
+
+class JournalDirectory:
+    """The journals of all workers of a campaign."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def file(self, worker: str) -> Path:
+        """Where the journal of one worker lies."""
+        return self._path / f"{worker}.jsonl"
+
+    def read(self) -> Iterator[Begun | Record]:
+        """Every line of every journal."""
+        for path in sorted(self._path.glob("*.jsonl")):
+            yield from read_journal(path)
+
+    def clear(self) -> None:
+        """Remove journals whose every record is committed."""
+        for path in self._path.glob("*.jsonl"):
+            path.unlink()

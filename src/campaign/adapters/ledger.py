@@ -1,0 +1,182 @@
+"""The ledger: an SQLite index of committed batches and of attempts. A projection of `batches/`; delete it and start."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Record, State
+from campaign.errors import Code, FormatError, StorageError
+from campaign.ports import Commit
+
+SCHEMA_VERSION = 1
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE job (
+    job INTEGER PRIMARY KEY, state INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    failures INTEGER NOT NULL, interruptions INTEGER NOT NULL
+);
+CREATE TABLE batch (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, batch INTEGER NOT NULL UNIQUE, path TEXT NOT NULL, jobs INTEGER NOT NULL
+);
+CREATE TABLE attempt (
+    job INTEGER NOT NULL, attempt INTEGER NOT NULL, batch INTEGER NOT NULL, outcome TEXT NOT NULL,
+    started_ms INTEGER NOT NULL, duration_s REAL NOT NULL, node TEXT NOT NULL, code TEXT, error_class TEXT, message TEXT,
+    name TEXT NOT NULL, PRIMARY KEY (job, attempt, outcome)
+) WITHOUT ROWID;
+CREATE INDEX attempt_failed ON attempt (started_ms) WHERE code IS NOT NULL;
+"""
+
+
+class SqliteLedger:
+    """The one writer's connection. Rollback journal, full sync: WAL needs shared memory, which Lustre and NFS lack."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create; FormatError where the file is damaged or of another schema."""
+        self._path = path
+        try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            for pragma in ("journal_mode=TRUNCATE", "synchronous=FULL", "locking_mode=EXCLUSIVE"):
+                self._db.execute(f"PRAGMA {pragma}")
+            self._create()
+        except sqlite3.DatabaseError as error:
+            raise FormatError(Code.FORMAT_DAMAGED, f"the ledger {path} is damaged: {error}") from error
+
+    def _create(self) -> None:
+        if self._db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+            return
+        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise FormatError(Code.FORMAT_UNKNOWN, f"the ledger {self._path} has an unknown schema")
+        self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def record(
+        self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, tuple[State, int, int, int]]
+    ) -> None:
+        """Index committed artifacts and what follows for their jobs (state, attempts, failures, interruptions)."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for commit, records in commits:
+                self._db.execute(
+                    "INSERT OR IGNORE INTO batch (batch, path, jobs) VALUES (?, ?, ?)",
+                    (commit.batch, commit.path, commit.jobs),
+                )
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_attempt_row, records)
+                )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?)",
+                ((job, int(state), *counts) for job, (state, *counts) in rows.items()),
+            )
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            raise StorageError(
+                Code.STORAGE_FULL, f"the ledger {self._path} can't be written: {error}", action="make room, then start again"
+            ) from error
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def jobs(self, size: int) -> JobTable:
+        """The job table of a campaign with `size` jobs."""
+        return _jobs(self._db, size)
+
+    def batches_after(self, seq: int) -> list[tuple[int, int]]:
+        """(seq, batch) of the batches that were committed after `seq`, in order of commit."""
+        return self._db.execute("SELECT seq, batch FROM batch WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
+
+    def known_batches(self) -> set[int]:
+        """Numbers of all indexed batches."""
+        return {row[0] for row in self._db.execute("SELECT batch FROM batch")}
+
+    def has_attempt(self, job: int, attempt: int) -> bool:
+        """Whether the end of this attempt is indexed."""
+        found = self._db.execute(
+            "SELECT 1 FROM attempt WHERE job = ? AND attempt = ? AND outcome != 'requeued'", (job, attempt)
+        ).fetchone()
+        return found is not None
+
+    def get(self, key: str, default: str = "") -> str:
+        """A remembered value, such as `flushed`."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return default if row is None else str(row[0])
+
+    def put(self, key: str, value: str) -> None:
+        """Remember a value."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def failures(self, limit: int) -> list[dict[str, Any]]:
+        """The latest attempts that failed."""
+        return _failures(self._db, limit)
+
+
+def _attempt_row(record: Record) -> tuple[Any, ...]:
+    failure = record.failure
+    cause = (failure.code, failure.error_class, failure.message[:1000]) if failure else (None, None, None)
+    return (
+        record.job, record.attempt, record.batch, str(record.outcome), record.started_ms, record.duration_s, record.node,
+        *cause, record.name,
+    )  # fmt: skip
+
+
+def _jobs(db: sqlite3.Connection, size: int) -> JobTable:
+    rows = np.array(db.execute("SELECT job, state, attempts, failures, interruptions FROM job").fetchall(), dtype=np.int64)
+    table = JobTable.empty(size)
+    if rows.size:
+        rows = rows[rows[:, 0] < size]
+        for n, column in enumerate((table.state, table.attempts, table.failures, table.interruptions), start=1):
+            column[rows[:, 0]] = rows[:, n]
+    return table
+
+
+def _failures(db: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
+    names = ("job", "name", "attempt", "outcome", "started_ms", "node", "code", "error_class", "message")
+    query = f"SELECT {', '.join(names)} FROM attempt WHERE code IS NOT NULL ORDER BY started_ms DESC LIMIT ?"  # noqa: S608
+    return [dict(zip(names, row, strict=True)) for row in db.execute(query, (limit,))]
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerView:
+    """What a reader sees of a ledger that no coordinator holds."""
+
+    counts: Mapping[State, int]
+    batches: int
+    mean_duration_s: float
+    failures: Iterable[Mapping[str, Any]]
+
+
+def view(path: Path, size: int, failures: int = 5) -> LedgerView:
+    """Read the ledger of a campaign with `size` jobs, without writing; FormatError where it is damaged."""
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            grouped = {State(s): n for s, n in db.execute("SELECT state, count(*) FROM job GROUP BY state")}
+            listed = sum(grouped.values())
+            counts = {state: grouped.get(state, 0) for state in State}
+            counts[State.PENDING] += max(size - listed, 0)
+            mean = db.execute("SELECT avg(duration_s) FROM attempt WHERE outcome = 'completed'").fetchone()[0]
+            batches = db.execute("SELECT count(*) FROM batch").fetchone()[0]
+            return LedgerView(counts, batches, float(mean or 0.0), _failures(db, failures))
+    except sqlite3.DatabaseError as error:
+        raise FormatError(
+            Code.FORMAT_DAMAGED,
+            f"the ledger {path} can't be read: {error}",
+            action="start the campaign again: the ledger is rebuilt from batches/",
+        ) from error
+
+
+def states(path: Path, size: int) -> npt.NDArray[np.int8]:
+    """State of every job as a reader sees it, (size,)."""
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        return _jobs(db, size).state

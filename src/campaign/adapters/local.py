@@ -1,0 +1,123 @@
+"""This machine: its clock, its cores and memory, and slot servers as plain child processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+        return time.time_ns() // 1_000_000
+
+    def monotonic_s(self) -> float:
+        """Seconds since boot."""
+        return time.monotonic()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use: affinity, not the machine's total."""
+    return len(os.sched_getaffinity(0))
+
+
+def total_memory_bytes() -> int:
+    """Physical memory of this machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+class ChildProcess:
+    """A slot server on this machine, in a session of its own, reached through a socket pair."""
+
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
+        self._process, self._channel, self._buffer = process, channel, b""
+        self.pid = process.pid
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Hand over one message; OSError where the process is gone."""
+        self._channel.sendall(json.dumps(message).encode() + b"\n")
+
+    def receive(self, timeout_s: float) -> Mapping[str, Any] | None:
+        """The next message, None if none came in time; EOFError where the process is gone."""
+        deadline = time.monotonic() + timeout_s
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([self._channel], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                return None
+            try:
+                data = self._channel.recv(1 << 16)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise EOFError(f"slot process {self.pid} is gone")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        message: Mapping[str, Any] = json.loads(line)
+        return message
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.wait()
+
+    def wait(self) -> int:
+        """Exit status once it has ended: negative for a signal."""
+        self._channel.close()
+        return self._process.wait()
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process now; 0 when it is gone."""
+        try:
+            resident = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
+        except (OSError, IndexError):
+            return 0
+        return int(resident) * os.sysconf("SC_PAGE_SIZE")
+
+
+class LocalLauncher:
+    """Starts slot servers as children of this process; what they print goes to a log file for each slot."""
+
+    def __init__(self, hello: Mapping[str, Any], environment: Mapping[str, str], threads: int, log_stem: Path) -> None:
+        self._hello = dict(hello)
+        self._environment = {**os.environ, **_thread_limits(threads), **environment}
+        self._log_stem = log_stem
+
+    def start(self, slot: int) -> ChildProcess:
+        """A new slot server; its first message says that it is ready."""
+        ours, theirs = socket.socketpair()
+        log = self._log_stem.with_name(f"{self._log_stem.name}-{slot:03d}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "campaign.slot", "--channel", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+                env={**self._environment, "CAMPAIGN_SLOT": str(slot)},
+            )
+        theirs.close()
+        child = ChildProcess(process, ours)
+        child.send({"op": "hello", **self._hello})
+        return child
+
+
+def _thread_limits(threads: int) -> dict[str, str]:
+    """Bound every library's thread pool."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
+    return {name: str(threads) for name in names}

@@ -1,0 +1,63 @@
+"""One coordinator a campaign: an advisory lock that the kernel drops when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from campaign.errors import Code, LockedError
+
+FILE = "coordinator.lock"
+
+
+class CampaignLock:
+    """Held by the coordinator for as long as it lives."""
+
+    def __init__(self, metadata: Path) -> None:
+        """Take the lock; LockedError, naming host, process and time, where another coordinator holds it."""
+        path = metadata / FILE
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._handle)
+            who = holder(metadata) or {}
+            raise LockedError(
+                Code.CAMPAIGN_LOCKED,
+                f"{metadata.parent} is held by another coordinator: process {who.get('pid', '?')} on "
+                f"{who.get('host', '?')}, since {who.get('since', '?')}",
+                action="wait for it, or stop it there with Ctrl-C or `kill PID`; `campaign status` shows how far it is",
+            ) from None
+        me = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        os.ftruncate(self._handle, 0)
+        os.pwrite(self._handle, json.dumps(me).encode(), 0)
+
+    def release(self) -> None:
+        """Give the lock back."""
+        os.ftruncate(self._handle, 0)
+        os.close(self._handle)
+
+
+def holder(metadata: Path) -> dict[str, Any] | None:
+    """Who holds the lock of a campaign; None where nobody does."""
+    path = metadata / FILE
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        try:
+            who: dict[str, Any] = json.loads(path.read_text())
+        except ValueError:
+            return {}
+        return who
+    finally:
+        os.close(handle)
+    return None

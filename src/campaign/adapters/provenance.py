@@ -1,0 +1,57 @@
+"""Who made a campaign, where, with what."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import socket
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("campaign", "dask", "distributed", "zarr", "numpy", "jax", "diffsky", "diffmah", "diffstar", "dsps", "h5py", "abacusutils")
+
+
+def now() -> str:
+    """This instant, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def machine() -> dict[str, Any]:
+    """User, host and Python."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # an account without a name, as in containers
+        user = "unknown"
+    return {"user": user, "host": socket.gethostname(), "system": platform.platform(), "python": platform.python_version()}
+
+
+def packages() -> dict[str, str]:
+    """Installed versions of what takes part in a result."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit(directory: Path) -> dict[str, Any] | None:
+    """Commit of the code in `directory`, and whether it was changed since; None outside a repository."""
+    commit = _git(directory, "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    return {"commit": commit, "dirty": bool(_git(directory, "status", "--porcelain"))}
+
+
+def _git(directory: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(directory), *arguments], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

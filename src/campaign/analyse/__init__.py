@@ -1,0 +1,1 @@
+"""What comes out: reports on a campaign and its dataset."""

@@ -1,0 +1,181 @@
+"""One job, one try: prepare, generate, verify, put in place, record - whatever happens."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import traceback
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSION
+from campaign.core.model import Failure, Outcome, Product, Record, Task
+from campaign.durable import fsync_directory, fsync_file, sha256_of
+from campaign.errors import CampaignError, Code, InputError, StorageError
+from campaign.ports import Clock, Generator
+
+
+def run_attempt(
+    task: Task, generator: Generator, directory: Path, clock: Clock, report: Callable[[str], None] = lambda _: None
+) -> Record:
+    """Try `task` once. Never raises an Exception: what goes wrong is in the record.
+
+    The product is made under a temporary name, closed, verified, hashed, made durable and only then linked to its own
+    name, so that a file under that name is always complete.
+    """
+    stopwatch = _Stopwatch(clock, report)
+    started = clock.now_ms()
+    record = blank_record(task, generator.version, started)
+    target = directory / task.product
+    scratch = target.with_name(f".{target.stem}.{uuid.uuid4().hex}{target.suffix}")
+    try:
+        with _tidy(scratch):
+            stopwatch.phase("prepare")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            measured = generator.generate(task, scratch, stopwatch.phase)
+            stopwatch.phase("verify")
+            generator.verify(task, scratch, measured)
+            product, note = _put_in_place(scratch, target, directory)
+        record = replace(
+            record,
+            outcome=Outcome.COMPLETED,
+            products=(product,),
+            measurements={name: _plain(value) for name, value in measured.items()},
+            notes=(note,) if note else (),
+        )
+    except Exception as error:  # a generator may raise anything; the campaign goes on
+        outcome = Outcome.MISSING_INPUT if isinstance(error, InputError) else Outcome.FAILED
+        record = replace(record, outcome=outcome, failure=explain(error, stopwatch.current))
+    return replace(
+        record,
+        duration_s=stopwatch.stop(),
+        phases_s=stopwatch.phases,
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+    )
+
+
+def blank_record(task: Task, generator_version: str, started_ms: int) -> Record:
+    """The record of an attempt that has begun and of which nothing else is known yet."""
+    return Record(
+        job=task.job,
+        name=task.name,
+        attempt=task.attempt,
+        batch=task.batch,
+        outcome=Outcome.INTERRUPTED,
+        task_fingerprint=task.task_fingerprint,
+        resolved_config_hash=task.resolved_config_hash,
+        fingerprint_version=FINGERPRINT_VERSION,
+        config_fingerprint_schema=CONFIG_FINGERPRINT_SCHEMA,
+        seed=task.seed,
+        point=dict(task.point),
+        generator=task.generator,
+        generator_version=generator_version,
+        started_ms=started_ms,
+        duration_s=0.0,
+        node=socket.gethostname(),
+        pid=os.getpid(),
+    )
+
+
+def interrupted_record(task: Task, started_ms: int) -> Record:
+    """The record of an attempt that was begun and whose worker is gone."""
+    failure = Failure("WorkerLost", Code.INTERRUPTED, "the worker was lost while the job ran", blames_job=False)
+    return replace(blank_record(task, "", started_ms), outcome=Outcome.INTERRUPTED, failure=failure)
+
+
+def explain(error: BaseException, phase: str) -> Failure:
+    """The structured form of an exception."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        error = _with_cause(StorageError(Code.STORAGE_FULL, f"no space left: {error}", action="free space, then run again"), error)
+    elif isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        error = _with_cause(
+            StorageError(Code.STORAGE_UNWRITABLE, f"can't write: {error}", action="check the permissions, then run again"), error
+        )
+    known = isinstance(error, CampaignError)
+    return Failure(
+        error_class=type(error).__name__,
+        code=str(error.code) if isinstance(error, CampaignError) else str(Code.GENERATOR_RAISED),
+        message=str(error)[:4000],
+        traceback="".join(traceback.format_exception(error))[-8000:],
+        phase=phase,
+        transient=error.transient if isinstance(error, CampaignError) else True,
+        blames_job=not (known and isinstance(error, StorageError)),
+    )
+
+
+def _with_cause(error: StorageError, cause: OSError) -> StorageError:
+    error.__cause__ = cause
+    return error
+
+
+@contextmanager
+def _tidy(scratch: Path) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product, str]:
+    """Link the finished file to its name, durably, without overwriting; what stood there before is not lost unnoticed."""
+    digest = sha256_of(scratch)
+    fsync_file(scratch)
+    note = ""
+    try:
+        os.link(scratch, target)
+    except FileExistsError:
+        if sha256_of(target) == digest:
+            note = "the same product was already there"
+        else:
+            note = "replaced an orphaned product with other content"
+            kept = directory / "quarantine" / f"{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}"
+            kept.parent.mkdir(exist_ok=True)
+            os.rename(target, kept)
+            os.link(scratch, target)
+    fsync_directory(target.parent)
+    return Product(str(target.relative_to(directory)), scratch.stat().st_size, digest), note
+
+
+def _plain(value: Any) -> Any:
+    """A measurement as JSON knows it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
+
+
+class _Stopwatch:
+    """Time of each phase; every phase ends when the next begins."""
+
+    def __init__(self, clock: Clock, report: Callable[[str], None]) -> None:
+        self._clock, self._report = clock, report
+        self._begin = self._mark = clock.monotonic_s()
+        self.current = ""
+        self.phases: dict[str, float] = {}
+
+    def phase(self, name: str) -> None:
+        self._close()
+        self.current = name
+        self._report(name)
+
+    def stop(self) -> float:
+        self._close()
+        return round(self._clock.monotonic_s() - self._begin, 6)
+
+    def _close(self) -> None:
+        now = self._clock.monotonic_s()
+        if self.current:
+            self.phases[self.current] = round(self.phases.get(self.current, 0.0) + now - self._mark, 6)
+        self._mark = now
+
+
+def task_from_json(message: Mapping[str, Any]) -> Task:
+    """The task that a coordinator sent."""
+    return Task(**message)

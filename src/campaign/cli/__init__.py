@@ -1,0 +1,58 @@
+"""The `campaign` command: one thin file a verb, imported only when it is typed."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from campaign import __version__
+
+VERBS = {
+    "init": "write a configuration to start from, or lay out the campaign of one that exists",
+    "validate": "check a configuration: every mistake at once, with file, line and column",
+    "plan": "show the jobs of a campaign, in the order of execution",
+    "estimate": "estimate time, storage and node hours",
+    "run": "run a campaign, or go on with it",
+    "status": "show how far a campaign is, and what failed",
+    "monitor": "watch a campaign from another shell",
+    "retry": "send failed jobs back to pending",
+}
+EPILOG = """a first campaign:
+  campaign init my.yaml          write a small configuration
+  campaign validate my.yaml      check it
+  campaign run my.yaml           run it; the same command resumes it
+  campaign status my.yaml        look at it
+
+`campaign VERB --help` tells more about a verb."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((a for a in arguments if not a.startswith("-")), None)
+    parser = argparse.ArgumentParser(
+        prog="campaign",
+        description="Large simulation campaigns on Dask, inside SLURM allocations or on a laptop.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"campaign {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, help_text in VERBS.items():
+        room = importlib.import_module(f"campaign.cli.{name}") if name == verb else None
+        sub = verbs.add_parser(
+            name,
+            help=help_text,
+            description=(room.__doc__ if room else help_text),
+            epilog=getattr(room, "EPILOG", None),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if room is not None:
+            room.add_arguments(sub)
+            sub.set_defaults(action=room.command)
+    parsed = parser.parse_args(arguments)
+    from campaign.run import guarded
+
+    return guarded(parsed.action, parsed)

@@ -1,0 +1,55 @@
+"""Show how far a campaign is, what failed, and what to type next; also while it runs, from any shell."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from campaign.status import Status, read_status
+from campaign.layout import Layout
+from campaign.run import EXIT_DONE, config_path, read_config
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+    parser.add_argument("--verbose", action="store_true", help="the whole messages of failures")
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """`campaign status`."""
+    status = read_status(find_campaign(arguments.campaign))
+    print(json.dumps(status.to_json()) if arguments.json else words(status, verbose=arguments.verbose))
+    return EXIT_DONE
+
+
+def find_campaign(path: Path) -> Layout:
+    """The directory of the campaign that a path names: itself, or what its YAML says."""
+    if path.is_dir():
+        return Layout(path.absolute())
+    return Layout(Path(read_config(config_path(path))[0].directory))
+
+
+def words(status: Status, *, verbose: bool = False) -> str:
+    """A status as a person reads it."""
+    from campaign.adapters.terminal import duration, failure_line
+
+    done = status.counts.get("completed", 0)
+    told = [f"{status.version} {status.name}  {status.directory}", f"  {done} of {status.total} completed"]
+    told += [f"  {n:>9} {word}" for word, n in status.counts.items()]
+    if status.holder:
+        held = status.holder
+        told.append(f"  running: process {held.get('pid')} on {held.get('host')} since {held.get('since')}")
+        if status.rate_per_s:
+            told.append(f"  {status.rate_per_s * 60:.1f} jobs/min, about {duration(status.remaining_s)} left")
+    if status.failures:
+        told.append("latest failures:")
+        told += [f"  {failure_line(f) if verbose else failure_line(f).splitlines()[0]}" for f in status.failures]
+    unhappy = sum(status.counts.get(word, 0) for word in ("failed", "timeout", "missing_input"))
+    if unhappy and not status.holder:
+        told.append(f"next: campaign retry {status.directory} --run")
+    elif done < status.total and not status.holder:
+        told.append(f"next: campaign run {status.directory}")
+    return "\n".join(told)

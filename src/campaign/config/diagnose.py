@@ -1,0 +1,94 @@
+"""pydantic's complaints in the user's words: where, what was found, what is allowed, the nearest spelling."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from campaign.config.source import Layer, Path_
+from campaign.errors import Problem
+
+
+def problems_of(error: ValidationError, model: type[BaseModel], layer: Layer, prefix: Path_ = ()) -> list[Problem]:
+    """One problem for each complaint. `prefix` is where the validated part lies in the document."""
+    return [_problem(entry, model, layer, prefix) for entry in error.errors(include_url=False)]
+
+
+def _problem(entry: Any, model: type[BaseModel], layer: Layer, prefix: Path_) -> Problem:
+    location = _in_document(entry["loc"], layer, prefix)
+    dotted = ".".join(str(part) for part in location)
+    found = shown(entry["input"])
+    if entry["type"] == "extra_forbidden":
+        known = _fields_at(model, entry["loc"][:-1])
+        return Problem(
+            layer.where(location, key=True), dotted, f"unknown key {location[-1]!r}", ", ".join(known), nearest(str(location[-1]), known)
+        )
+    if entry["type"] == "missing":
+        return Problem(layer.where(location[:-1], key=True), dotted, "nothing", "this key is required")
+    suggestion = ""
+    if entry["type"] == "literal_error":
+        words = [w.strip("'") for w in entry["ctx"]["expected"].replace(" or ", ", ").split(", ")]
+        suggestion = nearest(str(entry["input"]), words)
+    return Problem(layer.where(location), dotted, found, _allowed(entry), suggestion)
+
+
+def _allowed(entry: Any) -> str:
+    message: str = entry["msg"]
+    for prefix in ("Value error, ", "Input should be "):
+        message = message.removeprefix(prefix)
+    if entry["type"] == "string_pattern_mismatch":
+        return f"a text that matches {entry['ctx']['pattern']}"
+    return message
+
+
+def _in_document(location: Sequence[str | int], layer: Layer, prefix: Path_) -> Path_:
+    """pydantic's location without the tags of unions, which the document does not have."""
+    path: Path_ = prefix
+    node: Any = layer.values
+    for part in prefix:
+        node = node.get(part) if isinstance(node, dict) else None
+    for i, part in enumerate(location):
+        here = (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int))
+        if not here and i < len(location) - 1:
+            continue
+        if not here and i == len(location) - 1 and not isinstance(node, dict):
+            continue
+        path = (*path, part)
+        node = node[part] if here else None
+    return path
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """Names of the keys that may stand at a location."""
+    found = model
+    for part in location:
+        field = found.model_fields.get(str(part))
+        candidates = _models_in(field.annotation) if field is not None else []
+        if candidates:
+            found = candidates[0]
+    return sorted(found.model_fields)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType, list, typing.Annotated):
+        return [m for part in typing.get_args(annotation) for m in _models_in(part)]
+    return []
+
+
+def nearest(word: str, known: Sequence[str]) -> str:
+    """The known word that is spelt most like `word`, empty where none is near."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return close[0] if close else ""
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."

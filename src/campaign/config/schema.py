@@ -1,0 +1,175 @@
+"""The shape of a campaign's YAML, as pydantic models: what is allowed, its defaults and its JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+
+SCHEMA_VERSION = 1
+MAX_JOBS = 10_000_000
+
+_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def _bytes_of(value: Any) -> Any:
+    """`4 GiB` as a number of bytes."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?i?B)\s*", value)
+    if match is None or match.group(2) not in _UNITS:
+        raise ValueError("a size is a number and a unit, such as 4 GiB")
+    return int(float(match.group(1)) * _UNITS[match.group(2)])
+
+
+Size = Annotated[int, BeforeValidator(_bytes_of), Field(gt=0, json_schema_extra={"type": ["integer", "string"]})]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class CampaignSection(_Section):
+    """What the campaign is called."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200, description="name, in words")]
+    version: Annotated[str, Field(pattern=r"^v\d+(\.\d+)*$", description="version, such as v1.0")] = "v1.0"
+    description: Annotated[str, Field(max_length=2000)] = ""
+
+
+class RealizationRange(_Section):
+    """`start, count, step`, or `values`; `include` adds single ones."""
+
+    start: Annotated[int, Field(ge=0)] = 0
+    count: Annotated[int | None, Field(ge=1, le=MAX_JOBS)] = None
+    step: Annotated[int, Field(ge=1)] = 1
+    values: Annotated[list[Annotated[int, Field(ge=0)]] | None, Field(min_length=1)] = None
+    include: list[Annotated[int, Field(ge=0)]] = []
+
+    @model_validator(mode="after")
+    def _one_way(self) -> RealizationRange:
+        if (self.count is None) == (self.values is None):
+            raise ValueError("give either `count` (with `start` and `step`) or `values`")
+        return self
+
+    def numbers(self) -> list[int]:
+        """The realizations that are meant, in the order given."""
+        if self.values is not None:
+            base = self.values
+        else:
+            base = [self.start + i * self.step for i in range(self.count or 0)]
+        return [*base, *(i for i in self.include if i not in set(base))]
+
+
+def _kind_of(value: Any) -> str:
+    if isinstance(value, dict | RealizationRange):
+        return "range"
+    return "values" if isinstance(value, list) else "count"
+
+
+Realizations = Annotated[
+    Annotated[int, Field(ge=1, le=MAX_JOBS), Tag("count")]
+    | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Tag("values")]
+    | Annotated[RealizationRange, Tag("range")],
+    Discriminator(_kind_of),
+]
+
+
+class ScienceSection(_Section):
+    """What is computed: changing it makes another campaign."""
+
+    realizations: Annotated[Realizations, Field(description="a count, a list, or start/count/step/values/include")]
+    redshifts: Annotated[list[Annotated[float, Field(ge=0, le=1100)]], Field(min_length=1)]
+    snapshots: Annotated[int | None, Field(ge=1, description="number of redshifts, checked against them")] = None
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of the whole campaign")] = 0
+    galaxy_model: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
+    simulation_suite: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
+
+
+class StrategySection(_Section):
+    """Options of generators: `defaults` for every one, then `overrides` of the one that runs."""
+
+    defaults: dict[str, Any] = {}
+    overrides: dict[str, dict[str, Any]] = {}
+
+
+class JobSection(_Section):
+    """Settings for the jobs that match `where`."""
+
+    where: Annotated[dict[str, Any], Field(min_length=1, description="axis: value, or list of values")]
+    timeout_hours: Annotated[float | None, Field(gt=0)] = None
+    options: dict[str, Any] = {}
+
+
+class ExecutionSection(_Section):
+    """How jobs are run; may change from one start to the next."""
+
+    batch_size: Annotated[int, Field(ge=1, le=100_000, description="jobs that share one artifact")] = 100
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    retry_backoff: Literal["exponential", "linear", "constant"] = "exponential"
+    retry_delay_s: Annotated[float, Field(ge=0, description="before the first retry")] = 5.0
+    retry_delay_max_s: Annotated[float, Field(ge=0)] = 600.0
+    timeout_hours: Annotated[float, Field(gt=0, description="for one attempt")] = 2.0
+    order: Annotated[str, Field(description="shuffled, block, realization_major or redshift_major")] = "shuffled"
+    missing_input: Literal["skip_job", "skip_realization", "refuse"] = "skip_job"
+    flush_interval_s: Annotated[float, Field(gt=0, description="time between updates of the dataset")] = 30.0
+
+
+class ResourcesSection(_Section):
+    """What one job may use, and how many run side by side."""
+
+    slots: Annotated[int | Literal["auto"], Field(description="jobs side by side; auto: as the cores allow")] = "auto"
+    threads_per_slot: Annotated[int | None, Field(ge=1)] = None
+    memory_per_slot: Annotated[Size | None, Field(description="limit of one job, such as 4 GiB")] = None
+    job_type: Annotated[str, Field(description="a job type of the machine, such as gpu_intensive")] = "cpu_intensive"
+    memory_requirement: Annotated[str | None, Field(description="a memory class of the machine, such as high")] = None
+    account: str = ""
+
+
+class OutputsSection(_Section):
+    """Where results go and what they are called."""
+
+    base_path: Annotated[str, Field(min_length=1, description="the campaign is made below this directory")] = "campaigns"
+    naming_scheme: Annotated[str, Field(min_length=1, max_length=200)] = "mock_{redshift}"
+    compression: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
+    metadata_format: Literal["json"] = "json"
+
+
+class Document(_Section):
+    """A campaign."""
+
+    schema_version: Literal[1] = 1
+    machine: Annotated[str, Field(description="a machine of configs/machines, or the path of such a file")] = "local"
+    campaign: CampaignSection
+    science: ScienceSection
+    generator: Annotated[str, Field(description="name of an installed generator")] = "galaxies"
+    strategy: StrategySection = StrategySection()
+    jobs: list[JobSection] = []
+    execution: ExecutionSection = ExecutionSection()
+    resources: ResourcesSection = ResourcesSection()
+    outputs: OutputsSection = OutputsSection()
+
+
+class JobType(_Section):
+    """What a declarative job type means on a machine."""
+
+    threads_per_slot: Annotated[int, Field(ge=1)] = 1
+
+
+class Machine(_Section):
+    """A machine file: what its job types and memory classes mean, and defaults for every campaign on it."""
+
+    description: str = ""
+    job_types: dict[str, JobType] = {}
+    memory_requirements: dict[str, Size] = {}
+    defaults: dict[str, Any] = {}
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the YAML, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "campaign",
+        **Document.model_json_schema(),
+    }

@@ -1,0 +1,80 @@
+"""Which points, and in which order: a full grid of axes as index arithmetic over numpy, never a list of a million dicts."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from campaign.core.model import Axis, Point
+
+Indices = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Every combination of the axes; job `i` is the i-th in C order, the last axis running fastest."""
+
+    axes: tuple[Axis, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each axis."""
+        return tuple(len(axis.values) for axis in self.axes)
+
+    @property
+    def size(self) -> int:
+        """Number of points."""
+        return math.prod(self.shape)
+
+    def point(self, job: int) -> Point:
+        """Axis values of one job; IndexError outside the grid."""
+        if not 0 <= job < self.size:
+            raise IndexError(f"job {job} is outside the grid of {self.size}")
+        values = []
+        for axis in reversed(self.axes):
+            job, i = divmod(job, len(axis.values))
+            values.append((axis.name, axis.values[i]))
+        return dict(reversed(values))
+
+    def where(self, selection: dict[str, Sequence[object]]) -> Indices:
+        """Jobs whose value on every named axis is among the given ones, ascending."""
+        keep = np.ones(self.shape, dtype=bool)
+        for n, axis in enumerate(self.axes):
+            if axis.name in selection:
+                chosen = np.array([v in selection[axis.name] for v in axis.values])
+                keep &= chosen.reshape([-1 if m == n else 1 for m in range(len(self.axes))])
+        return np.flatnonzero(keep).astype(np.int64)
+
+
+def order(grid: Grid, policy: str, seed: int, block: int = 25) -> Indices:
+    """The jobs of `grid` in the order of `policy`.
+
+    `shuffled`: one seeded permutation of everything. `block`: whole blocks of `block` values of the first axis are
+    shuffled, and the jobs inside each, so that a flush of the dataset touches few chunks. `<axis>_major`: that axis is
+    the slowest. ValueError on any other word. The permutation is the same for ever (numpy's frozen MT19937 stream).
+    """
+    jobs = np.arange(grid.size, dtype=np.int64)
+    if policy == "shuffled":
+        return _stream(seed).permutation(jobs)
+    if policy == "block":
+        return _blockwise(jobs.reshape(grid.shape[0], -1), block, _stream(seed))
+    names = [axis.name for axis in grid.axes]
+    if policy.endswith("_major") and (name := policy.removesuffix("_major")) in names:
+        return np.ascontiguousarray(np.moveaxis(jobs.reshape(grid.shape), names.index(name), 0)).reshape(-1)
+    allowed = ", ".join(["shuffled", "block", *(f"{n}_major" for n in names)])
+    raise ValueError(f"unknown order {policy!r}; allowed: {allowed}")
+
+
+def _blockwise(rows: Indices, block: int, stream: np.random.RandomState) -> Indices:
+    blocks = [rows[i : i + block].reshape(-1) for i in range(0, len(rows), block)]
+    return np.concatenate([stream.permutation(blocks[i]) for i in stream.permutation(len(blocks))])
+
+
+def _stream(seed: int) -> np.random.RandomState:
+    words = hashlib.sha256(f"campaign-order-1:{seed}".encode()).digest()
+    return np.random.RandomState(np.frombuffer(words, dtype="<u4"))

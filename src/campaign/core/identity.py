@@ -1,0 +1,70 @@
+"""Fingerprints, seeds and names. What they give is on disk in every campaign: golden tests hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from campaign.core.model import Point, Scalar
+
+FINGERPRINT_VERSION = 1
+"""Version of the rule that makes `task_fingerprint`."""
+
+CONFIG_FINGERPRINT_SCHEMA = 1
+"""Version of the rule that makes `resolved_config_hash`."""
+
+
+def canonical_json(value: Any) -> str:
+    """One text for one value: sorted keys, no spaces, shortest round-trip floats; NaN and infinity raise ValueError."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
+
+
+def resolved_config_hash(config: Mapping[str, Any]) -> str:
+    """SHA-256, in hexadecimal, of the resolved task configuration."""
+    return _sha256(f"campaign-config-{CONFIG_FINGERPRINT_SCHEMA}:{canonical_json(dict(config))}")
+
+
+def task_fingerprint(generator: str, point: Point, seed: int, config_hash: str) -> str:
+    """SHA-256, in hexadecimal, of what decides a job's result: generator, point, seed, resolved configuration."""
+    return _sha256(f"campaign-task-{FINGERPRINT_VERSION}:{generator}:{canonical_json(dict(point))}:{seed}:{config_hash}")
+
+
+def job_seed(campaign_seed: int, point: Point) -> int:
+    """A seed in [0, 2**63) that depends on the campaign's seed and on the point, on nothing else."""
+    digest = hashlib.sha256(f"campaign-seed-1:{campaign_seed}:{canonical_json(dict(point))}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def slug(text: str) -> str:
+    """`text` as a safe directory name: lower case, letters, digits, '.', '-' and '_'."""
+    return re.sub(r"[^a-z0-9.\-]+", "_", text.lower()).strip("_.-") or "campaign"
+
+
+AXIS_DIRECTORIES = {"realization": "r{:04d}"}
+AXIS_WORDS = {"realization": "r{:04d}", "redshift": "z{:.3f}"}
+
+
+def axis_word(axis: str, value: Scalar) -> str:
+    """How a value stands in a name: `r0003`, `z1.100`, `dt0.001`."""
+    template = AXIS_WORDS.get(axis)
+    return template.format(value) if template else f"{axis}{value}"
+
+
+def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
+    """Path of a job's product without its suffix: one directory for a realization, then the naming scheme.
+
+    `{axis}` in the scheme stands for the axis' word, every other field for the entry of `words`; KeyError on an unknown
+    one. Axes that the scheme leaves out, and that give no directory, are appended, so that names never collide.
+    """
+    fields = {**words, **{axis: axis_word(axis, value) for axis, value in point.items()}}
+    name = scheme.format_map(fields)
+    directories = [AXIS_DIRECTORIES[a].format(point[a]) for a in point if a in AXIS_DIRECTORIES]
+    left_out = [fields[a] for a in point if f"{{{a}}}" not in scheme and a not in AXIS_DIRECTORIES]
+    return "/".join([*directories, "_".join([name, *left_out])])

@@ -1,0 +1,240 @@
+"""Records -> sealed -> validated -> committed -> ledger -> dataset. Interruptible anywhere, repeatable always."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from campaign.attempt import blank_record, interrupted_record
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Failure, Outcome, Record, State
+from campaign.errors import Code, FormatError
+from campaign.plan import MissingInput, Plan
+from campaign.ports import Artifacts, Begun, Commit, Journals, Ledger, ResultStore
+
+logger = logging.getLogger("campaign")
+
+FLUSHED = "flushed"
+REBUILD_SLICE = 200
+"""Batches that are replayed at a time, so that recovery needs bounded memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """What a start found and mended."""
+
+    adopted: int = 0  # batches that were committed or staged, but not in the ledger
+    settled: int = 0  # records that only a journal had
+    interrupted: int = 0  # attempts that were begun and have no end
+    reapplied: int = 0  # batches that the dataset had not seen
+    quarantined: int = 0
+
+
+class Gatherer:
+    """The one writer of a campaign's artifacts, ledger and dataset."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        artifacts: Artifacts,
+        ledger: Ledger,
+        store: ResultStore,
+        provenance: Mapping[str, Any],
+    ) -> None:
+        self._plan, self._artifacts, self._ledger, self._store = plan, artifacts, ledger, store
+        self._provenance = provenance
+        self.table = ledger.jobs(plan.size)
+        self._speakers: dict[int, Record] = {}  # records that the dataset has not seen, one a job
+        self._next = max([-1, *artifacts.numbers(), *ledger.known_batches()]) + 1
+
+    def reserve(self) -> int:
+        """A batch number that was never used."""
+        self._next += 1
+        return self._next - 1
+
+    @property
+    def next_number(self) -> int:
+        """The smallest batch number that was never used."""
+        return self._next
+
+    def commit(self, batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
+        """Seal, validate, promote and index batches whose records carry their verdicts."""
+        done = []
+        for number, records in batches:
+            self._next = max(self._next, number + 1)
+            path = self._artifacts.commit(self._artifacts.seal(number, records, self._provenance))
+            if path is not None:
+                done.append((number, records))
+        self._index(done)
+
+    def flush(self) -> None:
+        """Bring the dataset up to what is committed; rebuild it where it is damaged."""
+        last = max((seq for seq, _ in self._ledger.batches_after(0)), default=0)
+        try:
+            self._store.write(list(self._speakers.values()), {job: self._state(job) for job in self._speakers})
+        except FormatError as error:
+            logger.warning("%s; the dataset is written again from batches/", error.message)
+            self._rebuild_dataset()
+        self._speakers.clear()
+        self._ledger.put(FLUSHED, str(last))
+
+    def recover(self, journals: Journals) -> Recovery:
+        """Make ledger and dataset agree with `batches/`, and save what an earlier run left in staging and journals."""
+        adopted, quarantined = self._adopt()
+        settled, interrupted = self._settle(journals)
+        journals.clear()
+        reapplied = 0
+        if not self._store.exists:
+            self._rebuild_dataset()
+            reapplied = len(self._ledger.known_batches())
+        else:
+            mark = int(self._ledger.get(FLUSHED, "0"))
+            late = [number for _, number in self._ledger.batches_after(mark)]
+            for records in self._replay(late):
+                self._speakers |= {r.job: r for r in records if self._speaks(r)}
+            reapplied = len(late)
+        self.flush()
+        return Recovery(adopted, settled, interrupted, reapplied, quarantined)
+
+    def mark_missing(self, missing: Sequence[MissingInput], at_ms: int) -> int:
+        """Record jobs whose input is not there, and send back to pending those whose input has come since."""
+        lacking = {m.job for m in missing}
+        news = [self._missing_record(m, at_ms) for m in missing if self.table.state[m.job] == State.PENDING]
+        came = np.flatnonzero(self.table.state == State.MISSING_INPUT)
+        news += [
+            self._requeue_record(int(job), at_ms)
+            for job in came
+            if int(job) not in lacking and self.table.attempts[job] == 0
+        ]
+        if news:
+            self.commit([(self.reserve(), news)])
+        return len(news)
+
+    def requeue(self, jobs: Sequence[int], at_ms: int) -> None:
+        """Send jobs back to pending by a person's word, which is committed like any record."""
+        if jobs:
+            self.commit([(self.reserve(), [self._requeue_record(job, at_ms) for job in jobs])])
+            self.flush()
+
+    def close(self) -> None:
+        """Close the ledger."""
+        self._ledger.close()
+
+    def _requeue_record(self, job: int, at_ms: int) -> Record:
+        """The record by which a job goes back to pending with fresh budgets."""
+        task = self._plan.task(job, attempt=int(self.table.attempts[job]), batch=self._next)
+        return replace(blank_record(task, "", at_ms), outcome=Outcome.REQUEUED, verdict=State.PENDING.word)
+
+    def _missing_record(self, missing: MissingInput, at_ms: int) -> Record:
+        task = self._plan.task(missing.job, attempt=0, batch=self._next)
+        why = f"there is no {missing.path}"
+        if missing.skipped_with is not None:
+            why = f"skipped with job {self._plan.name(missing.skipped_with)}: {why}"
+        failure = Failure("InputError", Code.INPUT_MISSING, why, phase="plan", transient=False)
+        return replace(
+            blank_record(task, "", at_ms),
+            outcome=Outcome.MISSING_INPUT,
+            failure=failure,
+            verdict=State.MISSING_INPUT.word,
+        )
+
+    def _index(self, batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
+        """Fold committed records into table and ledger, and queue them for the dataset."""
+        commits, jobs = [], set()
+        for number, records in batches:
+            relative = self._artifacts.relative(self._artifacts.path(number))
+            commits.append((Commit(number, relative, len(records)), records))
+            for record in records:
+                jobs.add(record.job)
+                if self.table.fold(record):
+                    self._speakers[record.job] = record
+        if commits:
+            self._ledger.record(commits, {job: self.table.row(job) for job in jobs})
+
+    def _adopt(self) -> tuple[int, int]:
+        """Commit what is staged, index what is committed and unknown to the ledger."""
+        quarantined = 0
+        for path in self._artifacts.staged():
+            try:
+                self._artifacts.commit(path)
+            except FormatError as error:
+                logger.warning("%s; set aside in quarantine/", error.message)
+                quarantined += 1
+        known = self._ledger.known_batches()
+        unknown = [n for n in self._artifacts.numbers() if n not in known]
+        adopted = 0
+        for start in range(0, len(unknown), REBUILD_SLICE):
+            readable = []
+            for number in unknown[start : start + REBUILD_SLICE]:
+                try:
+                    readable.append((number, self._artifacts.read(number).records))
+                except FormatError as error:
+                    logger.warning("%s; set aside in quarantine/, its jobs run again", error.message)
+                    self._artifacts.set_aside(self._artifacts.path(number), str(error))
+                    quarantined += 1
+            self._index([(n, [r for r in records if self._belongs(r)]) for n, records in readable])
+            adopted += len(readable)
+        self._next = max([self._next - 1, *unknown]) + 1
+        return adopted, quarantined
+
+    def _belongs(self, record: Record) -> bool:
+        """Whether a record is of this plan: same job, same fingerprint."""
+        return record.job < self._plan.size and record.task_fingerprint == self._plan.fingerprints[record.job].decode()
+
+    def _settle(self, journals: Journals) -> tuple[int, int]:
+        """Commit what only the journals of an earlier run know."""
+        begun: dict[tuple[int, int], Begun] = {}
+        ended: dict[tuple[int, int], Record] = {}
+        for entry in journals.read():
+            key = (entry.job, entry.attempt)
+            if isinstance(entry, Begun):
+                begun[key] = entry
+            elif self._belongs(entry):
+                ended[key] = entry
+        fresh = {key: r for key, r in ended.items() if not self._ledger.has_attempt(*key)}
+        open_ended = {key: b for key, b in begun.items() if key not in ended and not self._ledger.has_attempt(*key)}
+        lost = [self._interrupted(b) for b in open_ended.values() if b.job < self._plan.size]
+        news = sorted([*fresh.values(), *lost], key=lambda r: (r.job, r.attempt))
+        if news:
+            number, table = self.reserve(), self.table.copy()
+            self.commit([(number, [self._conclude(replace(r, batch=number), table) for r in news])])
+        return len(fresh), len(lost)
+
+    def _interrupted(self, begun: Begun) -> Record:
+        return interrupted_record(self._plan.task(begun.job, begun.attempt, begun.batch), begun.at_ms)
+
+    def _conclude(self, record: Record, table: JobTable) -> Record:
+        """The record with the verdict on its job, which `table` takes in."""
+        concluded = replace(record, verdict=table.judge(record, self._plan.config.execution).state.word)
+        table.fold(concluded)
+        return concluded
+
+    def _state(self, job: int) -> State:
+        return State(self.table.state[job])
+
+    def _speaks(self, record: Record) -> bool:
+        """Whether a replayed record is the one that decided its job's row."""
+        state, attempts, *_ = self.table.row(record.job)
+        return record.verdict == state.word and record.attempt == attempts
+
+    def _rebuild_dataset(self) -> None:
+        self._store.create()
+        self._speakers.clear()
+        for records in self._replay(self._artifacts.numbers()):
+            chosen = [r for r in records if self._speaks(r)]
+            self._store.write(chosen, {r.job: self._state(r.job) for r in chosen})
+
+    def _replay(self, numbers: Sequence[int]) -> Iterator[list[Record]]:
+        for start in range(0, len(numbers), REBUILD_SLICE):
+            records: list[Record] = []
+            for number in numbers[start : start + REBUILD_SLICE]:
+                try:
+                    records += [r for r in self._artifacts.read(number).records if self._belongs(r)]
+                except FormatError as error:
+                    logger.warning("%s; its records are missing from the dataset", error.message)
+            yield records
+

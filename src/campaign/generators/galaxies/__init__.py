@@ -1,0 +1,178 @@
+"""Mock galaxy catalogues from AbacusSummit haloes: the generator, and the functions that it is made of.
+
+Nothing heavy is imported before the first job: the coordinator asks this module for names and paths only.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign.core.model import Point, Task, Variable
+from campaign.generators.galaxies import suite
+from campaign.generators.galaxies.options import SYNTHETIC_SUITE, GalaxiesOptions
+from campaign.generators.galaxies.suite import build_abacus_path
+
+if TYPE_CHECKING:
+    from campaign.generators.galaxies.catalogue import (
+        generate_output_filename,
+        validate_output_path,
+        verify_catalogue,
+        write_parallel_hdf5,
+    )
+    from campaign.generators.galaxies.halos import HaloCatalog, load_and_filter_halos
+    from campaign.generators.galaxies.mpi import MPIContext, initialize_mpi_jax
+    from campaign.generators.galaxies.populate import GalaxyCatalog, GalaxyModelParams, generate_galaxies
+
+_ROOMS = {
+    "mpi": ("MPIContext", "initialize_mpi_jax"),
+    "halos": ("HaloCatalog", "load_and_filter_halos"),
+    "populate": ("GalaxyCatalog", "GalaxyModelParams", "generate_galaxies"),
+    "catalogue": ("generate_output_filename", "validate_output_path", "verify_catalogue", "write_parallel_hdf5"),
+}
+_HOME = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = [
+    "Galaxies",
+    "GalaxiesOptions",
+    "GalaxyCatalog",
+    "GalaxyModelParams",
+    "HaloCatalog",
+    "MPIContext",
+    "build_abacus_path",
+    "generate_galaxies",
+    "generate_output_filename",
+    "initialize_mpi_jax",
+    "load_and_filter_halos",
+    "validate_output_path",
+    "verify_catalogue",
+    "write_parallel_hdf5",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+class Galaxies:
+    """The generator `galaxies`: halo catalogue in, galaxy catalogue and its statistics out."""
+
+    name = "galaxies"
+    version = "1"
+    suffix = ".hdf5"
+    options = GalaxiesOptions
+    incidental = ("simulation_root",)
+
+    def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Packages that must be importable where jobs run."""
+        model = str(config["galaxy_model"])
+        extra = ("rgrspit_diffsky",) if model.startswith("rgrspit_diffsky") else ()
+        theory = ("colossus",) if config["simulation_suite"] == SYNTHETIC_SUITE else ()
+        return ("jax", "diffsky", "h5py", "abacusnbody", *theory, *extra)
+
+    def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
+        """Fields that a naming scheme may use beside the axes."""
+        return {"cosmology": str(config["cosmology"]), "phase": suite.phase_word(_phase(config, point))}
+
+    def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
+        """Paths that must exist before the job can run; the synthetic suite is made where it is missing."""
+        if config["simulation_suite"] == SYNTHETIC_SUITE:
+            return ()
+        return (str(_catalogue_path(config, point) / "halo_info"),)
+
+    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
+        """What each job adds to the dataset."""
+        from campaign.generators.galaxies.summary import VARIABLES
+
+        return VARIABLES
+
+    def environment(self, directory: str) -> dict[str, str]:
+        """Environment of a slot: JAX's compilation cache is kept with the campaign and shared by its slots."""
+        return {
+            "JAX_COMPILATION_CACHE_DIR": f"{directory}/cache/jax",
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+
+    def warm_up(self, config: Mapping[str, Any]) -> None:
+        """Import what a job needs, so that its own time is its own."""
+        rooms = ["mpi", "halos", "catalogue", "summary"]
+        if not str(config["galaxy_model"]).startswith("rgrspit_diffsky"):
+            rooms.append("model")
+        for room in rooms:
+            importlib.import_module(f"{__name__}.{room}")
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        """Write the catalogue of `task` to `target`; returns the values of `variables`."""
+        from campaign.generators.galaxies import catalogue, halos, mpi, populate, summary
+
+        config = task.config
+        redshift, realization = float(task.point["redshift"]), int(task.point["realization"])
+        path = _catalogue_path(config, task.point)
+        phase("initialize")
+        context = mpi.initialize_mpi_jax()
+        phase("load")
+        synthetic = config["simulation_suite"] == SYNTHETIC_SUITE
+        if synthetic:
+            _make_input(config, path, redshift, task.campaign_seed, _phase(config, task.point))
+        hosts = halos.load_and_filter_halos(
+            path, config["min_mass"], config["n_gen"], context, cleaned=config["cleaned"] and not synthetic
+        )
+        phase("compute")
+        params = populate.GalaxyModelParams(
+            model=config["galaxy_model"],
+            log_subhalo_mass_min=config["log_subhalo_mass_min"],
+            mass_unit=config["mass_unit"],
+            realization=realization,
+            redshift=redshift,
+        )
+        galaxies = populate.generate_galaxies(hosts, params, task.campaign_seed)
+        measured = summary.measure(galaxies, hosts)
+        phase("write")
+        attributes = {
+            "simulation": hosts.metadata.simulation,
+            "redshift": hosts.metadata.redshift,
+            "realization": realization,
+            "campaign_seed": task.campaign_seed,
+            "galaxy_model": config["galaxy_model"],
+            "task_fingerprint": task.task_fingerprint,
+        }
+        catalogue.write_parallel_hdf5(
+            galaxies, hosts, target, context, hosts.metadata.box_size,
+            compression=config["compression"], attributes=attributes,
+        )  # fmt: skip
+        return measured
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        """Prove the closed catalogue complete; JobError where it is not."""
+        from campaign.generators.galaxies.catalogue import verify_catalogue
+
+        verify_catalogue(product, int(measurements["n_galaxies"]), int(measurements["n_halos"]))
+
+
+def _phase(config: Mapping[str, Any], point: Point) -> int:
+    first = config["first_phase"]
+    if first is None:
+        first = suite.first_phase_of(str(config["simulation_suite"]))
+    return int(first) + int(point["realization"])
+
+
+def _catalogue_path(config: Mapping[str, Any], point: Point) -> Path:
+    return build_abacus_path(
+        config["simulation_root"],
+        str(config["simulation_suite"]),
+        str(config["cosmology"]),
+        _phase(config, point),
+        float(point["redshift"]),
+    )
+
+
+def _make_input(config: Mapping[str, Any], path: Path, redshift: float, seed: int, phase: int) -> None:
+    from campaign.generators.galaxies.options import SyntheticOptions
+    from campaign.generators.galaxies.synthetic import ensure_catalogue
+
+    ensure_catalogue(path, SyntheticOptions(**config["synthetic"]), redshift, seed, phase)

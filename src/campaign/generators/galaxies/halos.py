@@ -1,0 +1,143 @@
+"""Host haloes: read a CompaSO catalogue, cut by mass, take this rank's slab."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from campaign.errors import Code, InputError, JobError
+from campaign.generators.galaxies.mpi import MPIContext
+
+FIELDS = ["id", "N", "x_com", "v_com"]
+HEADER = ("BoxSize", "ParticleMassHMsun", "Redshift", "H0", "Omega_M", "SimName")
+
+Floats = npt.NDArray[np.float32]
+
+
+class ValidationError(JobError):
+    """A halo catalogue is not what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class HaloMetadata:
+    """What the header of a halo catalogue says."""
+
+    simulation: str
+    redshift: float
+    box_size: float  # Mpc/h
+    particle_mass: float  # Msun/h
+    hubble: float  # H0 / (100 km/s/Mpc)
+    omega_m: float  # matter density today, in units of the critical density
+
+
+@dataclass(frozen=True, slots=True)
+class HaloCatalog:
+    """Host haloes, ordered by x and then by identifier, so that slabs are contiguous whatever the number of ranks."""
+
+    positions: Floats  # (n, 3), comoving, Mpc/h, in [-box/2, box/2]
+    velocities: Floats  # (n, 3), peculiar, km/s
+    masses: Floats  # (n,), Msun/h
+    ids: npt.NDArray[np.uint64]  # (n,)
+    metadata: HaloMetadata
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def load_and_filter_halos(
+    catalog_path: str | Path,
+    min_mass: float,
+    n_gen: int | None = None,
+    mpi_context: MPIContext | None = None,
+    *,
+    cleaned: bool = True,
+) -> HaloCatalog:
+    """The haloes of a CompaSO catalogue directory with mass >= `min_mass` (Msun/h).
+
+    `n_gen` keeps the first so many of them (test mode); under several ranks each gets the haloes of its slab in x.
+    Raises InputError where the catalogue is missing, ValidationError where it is truncated, damaged, not finite, or
+    without a halo above the cut.
+    """
+    path = Path(catalog_path)
+    if not (path / "halo_info").is_dir():
+        raise InputError(
+            Code.INPUT_MISSING,
+            f"there is no halo catalogue at {path}",
+            action="check simulation_root, simulation_suite, cosmology, first_phase and the redshifts",
+        )
+    columns, metadata = _read(path, cleaned)
+    _check(path, columns, metadata)
+    masses = columns["N"].astype(np.float64) * metadata.particle_mass
+    keep = np.flatnonzero(masses >= min_mass)
+    if keep.size == 0:
+        heaviest = f"the heaviest of its {masses.size} haloes has {masses.max():.3g}" if masses.size else "it is empty"
+        raise ValidationError(
+            Code.INPUT_EMPTY,
+            f"{path} has no halo of {min_mass:.3g} Msun/h or more ({heaviest})",
+            action="lower min_mass, or take this redshift out of the campaign",
+        )
+    x = columns["x_com"][keep, 0]
+    keep = keep[np.lexsort((columns["id"][keep], x))][:n_gen]
+    if mpi_context is not None and mpi_context.size > 1:
+        keep = keep[_slab(columns["x_com"][keep, 0], metadata.box_size, mpi_context.size) == mpi_context.rank]
+    return HaloCatalog(
+        positions=np.ascontiguousarray(columns["x_com"][keep], dtype=np.float32),
+        velocities=np.ascontiguousarray(columns["v_com"][keep], dtype=np.float32),
+        masses=masses[keep].astype(np.float32),
+        ids=np.ascontiguousarray(columns["id"][keep], dtype=np.uint64),
+        metadata=metadata,
+    )
+
+
+def _slab(x: Floats, box_size: float, size: int) -> npt.NDArray[np.int64]:
+    """Rank that owns each x: equal slabs of the box."""
+    return np.clip(((x.astype(np.float64) / box_size + 0.5) * size).astype(np.int64), 0, size - 1)
+
+
+def _read(path: Path, cleaned: bool) -> tuple[dict[str, npt.NDArray[np.generic]], HaloMetadata]:
+    from abacusnbody.data.compaso_halo_catalog import CompaSOHaloCatalog
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            catalog = CompaSOHaloCatalog(path, fields=FIELDS, cleaned=cleaned)
+        header = {key: catalog.header[key] for key in HEADER}
+        columns = {name: np.asarray(catalog.halos[name]) for name in FIELDS}
+    except FileNotFoundError as error:
+        advice = "set `cleaned: false` to read the catalogue as it is" if cleaned else "check the files below it"
+        raise InputError(Code.INPUT_MISSING, f"{path} is incomplete: {error}", action=advice) from error
+    except Exception as error:  # whatever asdf, blosc or the reader raise on damaged bytes
+        raise ValidationError(
+            Code.INPUT_DAMAGED,
+            f"{path} can't be read: {type(error).__name__}: {error}",
+            action="compare the files' checksums with the suite's, and copy the damaged one again",
+        ) from error
+    return columns, HaloMetadata(
+        simulation=str(header["SimName"]),
+        redshift=float(header["Redshift"]),
+        box_size=float(header["BoxSize"]),
+        particle_mass=float(header["ParticleMassHMsun"]),
+        hubble=float(header["H0"]) / 100,
+        omega_m=float(header["Omega_M"]),
+    )
+
+
+def _check(path: Path, columns: dict[str, npt.NDArray[np.generic]], metadata: HaloMetadata) -> None:
+    for name in ("x_com", "v_com"):
+        bad = int(np.count_nonzero(~np.isfinite(columns[name].astype(np.float64)).all(axis=1)))
+        if bad:
+            raise ValidationError(
+                Code.INPUT_NOT_FINITE,
+                f"column {name} of {path} is not finite for {bad} of {len(columns[name])} haloes",
+                action="copy the catalogue again, or take this realization out of the campaign",
+            )
+    if len(columns["x_com"]) and np.abs(columns["x_com"].astype(np.float64)).max() > metadata.box_size / 2 * (1 + 1e-6):
+        raise ValidationError(
+            Code.INPUT_DAMAGED,
+            f"{path} has haloes outside its box of {metadata.box_size} Mpc/h",
+            action="check that header and data belong to the same simulation",
+        )

@@ -1,0 +1,187 @@
+"""Galaxy-halo connection: diffsky's subhaloes, diffmah's growth and diffstar's star formation, in tiles of one shape.
+
+Each galaxy draws from one key of its own (campaign seed, realization, snapshot, halo identifier, ordinal in the halo),
+so what it becomes does not depend on tiles, order, ranks or threads. Every array that enters a compiled function has
+`TILE` rows, so nothing is compiled twice whatever the number of haloes.
+
+The ingredients are the single-halo kernels of diffmah and diffstar; only their random draws are made here, because the
+library's batched multivariate normal calls LAPACK inside XLA's thread pool, which can dead-lock on few cores.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import jax.random as jran
+from diffmah.diffmah_kernels import (
+    DiffmahParams,
+    DiffmahUParams,
+    _log_mah_kern,
+    get_bounded_mah_params,
+    get_unbounded_mah_params,
+)
+from diffmah.diffmahpop_kernels import mc_bimod_cens as cens
+from diffmah.diffmahpop_kernels import mc_bimod_sats as sats
+from diffmah.diffmahpop_kernels.bimod_censat_params import DEFAULT_DIFFMAHPOP_PARAMS
+from diffmah.diffmahpop_kernels.covariance_kernels import _get_diffmahpop_cov
+from diffmah.diffmahpop_kernels.frac_early_cens import _frac_early_cens_kern
+from diffsky.mass_functions.mc_subs import _compute_mean_subhalo_counts, generate_subhalopop_kern
+from diffstar import calc_sfh_singlegal
+from diffstar.defaults import DEFAULT_Q_U_PARAMS_UNQUENCHED, FB, T_TABLE_MIN, DiffstarUParams
+from diffstar.defaults import get_bounded_diffstar_params
+from diffstar.diffstarpop import DEFAULT_DIFFSTARPOP_PARAMS
+from diffstar.diffstarpop.kernels.diffstarpop_mgash import _diffstarpop_means_covs
+
+TILE = 8192
+"""Rows of every compiled call. 8,192 was the fastest on the cores that were measured; memory grows with it."""
+
+N_TIMES = 50
+"""Steps of the star formation history between `T_TABLE_MIN` and the epoch of observation."""
+
+CENTRAL = -1
+"""diffstar's `upid` of a central galaxy."""
+
+Array = jax.Array
+
+
+class Epoch(NamedTuple):
+    """The time at which galaxies are observed: scalars, traced, so that no redshift recompiles."""
+
+    t_obs: Array  # age of the universe at the snapshot, Gyr
+    t_now: Array  # age of the universe today, Gyr
+
+
+class Centrals(NamedTuple):
+    """One tile of central galaxies; arrays of shape (TILE,)."""
+
+    log_stellar_mass: Array  # log10 of Msun
+    log_sfr: Array  # log10 of Msun / yr
+    quenched: Array  # bool
+    mah: DiffmahParams  # five arrays, the growth history
+    mean_subhaloes: Array  # expected number of subhaloes above the mass limit
+    u_subhaloes: Array  # uniform in [0, 1), decides their number
+
+
+class Satellites(NamedTuple):
+    """One tile of satellite galaxies; arrays of shape (TILE,) but where said."""
+
+    log_stellar_mass: Array  # log10 of Msun
+    log_sfr: Array  # log10 of Msun / yr
+    quenched: Array  # bool
+    log_peak_mass: Array  # log10 of Msun
+    u_phase_space: Array  # (TILE, 3), uniform: radius, cosine of the polar angle, azimuth
+    normal_velocity: Array  # (TILE, 3), standard normal
+
+
+def halo_key(base: Array, words: Array) -> Array:
+    """The key of one halo: `base` folded with the high and the low word of its 64-bit identifier."""
+    return jran.fold_in(jran.fold_in(base, words[0]), words[1])
+
+
+def snapshot_key(seed: int, realization: int, snapshot_millis: int) -> Array:
+    """The key of one (realization, redshift) under a campaign seed; the snapshot is named by 1000 z."""
+    return jran.fold_in(jran.fold_in(jran.key(seed), realization), snapshot_millis)
+
+
+def _correlated_normal(z: Array, mean: Array, cov: Array) -> Array:
+    """Draw from N(mean, cov), given standard normals `z`: an unrolled Cholesky factorization, elementwise, no LAPACK."""
+    n = len(mean)
+    factor: list[list[Array]] = []
+    for i in range(n):
+        row: list[Array] = []
+        for j in range(i):
+            row.append((cov[i][j] - sum(row[k] * factor[j][k] for k in range(j))) / factor[j][j])
+        row.append(jnp.sqrt(cov[i][i] - sum(r * r for r in row)))
+        factor.append(row)
+    return jnp.stack([mean[i] + sum(factor[i][k] * z[k] for k in range(i + 1)) for i in range(n)])
+
+
+def _select(condition: Array, chosen: tuple[Array, ...], other: tuple[Array, ...]) -> list[Array]:
+    return [jnp.where(condition, a, b) for a, b in zip(chosen, other, strict=True)]
+
+
+def _growth(early: DiffmahParams, late: DiffmahParams, log_mass: Array, u: Array, z: Array, epoch: Epoch) -> DiffmahParams:
+    """Growth history of one halo, scattered about the mean of its type, through `log_mass` at the epoch."""
+    fraction_early = _frac_early_cens_kern(DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs)
+    mean = get_unbounded_mah_params(DiffmahParams(*_select(u < fraction_early, early, late)))
+    cov = _get_diffmahpop_cov(DEFAULT_DIFFMAHPOP_PARAMS, log_mass)
+    drawn = _correlated_normal(z, jnp.array(mean[:4]), cov)
+    mah = get_bounded_mah_params(DiffmahUParams(*drawn, mean[4]))
+    excess = _log_mah_kern(mah, epoch.t_obs, jnp.log10(epoch.t_now)) - log_mass
+    return DiffmahParams(*mah)._replace(logm0=mah.logm0 - excess)
+
+
+def _star_formation(
+    mah: DiffmahParams, infall: tuple[Array, Array, Array], upid: int, u: Array, z: Array, epoch: Epoch
+) -> tuple[Array, Array, Array]:
+    """(log10 stellar mass, log10 SFR, quenched) of one galaxy at the epoch; the integral is done once, after the choice."""
+    lgt0 = jnp.log10(epoch.t_now)
+    log_mass_now = _log_mah_kern(mah, epoch.t_now, lgt0)
+    p_cen, p_sat, mu_ms, mu_q, cov_ms, cov_q_ms, cov_q = _diffstarpop_means_covs(
+        DEFAULT_DIFFSTARPOP_PARAMS, log_mass_now, mah.t_peak, *infall
+    )
+    quenched = u < (p_cen if upid == CENTRAL else p_sat)
+    main = _correlated_normal(
+        z[:4], jnp.where(quenched, jnp.array(mu_q[:4]), jnp.array(mu_ms)), jnp.where(quenched, cov_q_ms, cov_ms)
+    )
+    quenching = jnp.where(
+        quenched, _correlated_normal(z[4:], jnp.array(mu_q[4:]), cov_q), jnp.array(DEFAULT_Q_U_PARAMS_UNQUENCHED)
+    )
+    params = get_bounded_diffstar_params(DiffstarUParams(*main, *quenching))
+    times = jnp.linspace(T_TABLE_MIN, epoch.t_obs, N_TIMES)
+    history = calc_sfh_singlegal(params, mah, times, lgt0=lgt0, fb=FB)
+    formed = jnp.sum(0.5 * (history[1:] + history[:-1]) * jnp.diff(times)) * 1e9
+    return jnp.log10(formed), jnp.log10(history[-1]), quenched
+
+
+def _one_central(key: Array, log_mass: Array, log_limit: Array, epoch: Epoch) -> Centrals:
+    key_u, key_z = jran.split(key)
+    u = jran.uniform(key_u, (3,), jnp.float32)
+    z = jran.normal(key_z, (12,), jnp.float32)
+    # A host grows until today: its peak mass is not in its past.
+    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, epoch.t_now, key_u)
+    early, late = cens._mean_diffmah_params_early_t_peak(*args), cens._mean_diffmah_params_late_t_peak(*args)
+    mah = _growth(early, late, log_mass, u[0], z[:4], epoch)
+    never = (jnp.float32(0.0), log_mass, epoch.t_obs - mah.t_peak)
+    mstar, sfr, quenched = _star_formation(mah, never, CENTRAL, u[1], z[4:], epoch)
+    return Centrals(mstar, sfr, quenched, mah, _compute_mean_subhalo_counts(log_mass, log_limit), u[2])
+
+
+def _one_satellite(key: Array, log_host: Array, host: DiffmahParams, log_limit: Array, epoch: Epoch) -> Satellites:
+    key_u, key_z, key_t = jran.split(key, 3)
+    u = jran.uniform(key_u, (6,), jnp.float32)
+    z = jran.normal(key_z, (15,), jnp.float32)
+    log_mass = log_host + generate_subhalopop_kern(u[0], log_host, log_limit)
+    lgt0 = jnp.log10(epoch.t_now)
+    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, key_t, lgt0)
+    early, late = sats._mean_diffmah_params_early(*args), sats._mean_diffmah_params_late(*args)
+    mah = _growth(early, late, log_mass, u[1], z[:4], epoch)
+    # A subhalo falls in when its mass peaks.
+    host_then = _log_mah_kern(host, mah.t_peak, lgt0)
+    infall = (_log_mah_kern(mah, mah.t_peak, lgt0) - host_then, host_then, epoch.t_obs - mah.t_peak)
+    mstar, sfr, quenched = _star_formation(mah, infall, 1, u[2], z[4:12], epoch)
+    return Satellites(mstar, sfr, quenched, log_mass, u[3:], z[12:])
+
+
+@jax.jit
+def central_tile(base: Array, words: Array, log_mass: Array, log_limit: Array, epoch: Epoch) -> Centrals:
+    """Central galaxies of `TILE` haloes.
+
+    `words` (TILE, 2) uint32: high and low word of the halo identifiers; `log_mass` (TILE,): log10 halo mass in Msun;
+    `log_limit`: log10 of the smallest subhalo mass in Msun.
+    """
+    return jax.vmap(lambda w, m: _one_central(halo_key(base, w), m, log_limit, epoch))(words, log_mass)
+
+
+@jax.jit
+def satellite_tile(
+    base: Array, words: Array, ordinal: Array, log_host: Array, host: DiffmahParams, log_limit: Array, epoch: Epoch
+) -> Satellites:
+    """`TILE` satellites, given the identifier words, growth and log10 mass (Msun) of the host of each, and its ordinal >= 1."""
+
+    def one(w: Array, n: Array, m: Array, h: DiffmahParams) -> Satellites:
+        return _one_satellite(jran.fold_in(halo_key(base, w), n), m, h, log_limit, epoch)
+
+    return jax.vmap(one)(words, ordinal, log_host, host)

@@ -1,0 +1,71 @@
+"""What a user may set for the `galaxies` generator; also its JSON Schema."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+SYNTHETIC_SUITE = "synthetic"
+
+
+class SyntheticOptions(BaseModel):
+    """A synthetic halo suite, made where it is missing and written in the format of AbacusSummit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    box_size: Annotated[float, Field(gt=0, le=4000, description="side of the periodic box, Mpc/h")] = 150.0
+    cell_size: Annotated[float, Field(gt=0, description="side of a cell of the density field, Mpc/h")] = 4.0
+    min_mass: Annotated[float, Field(gt=1e9, description="smallest halo mass, Msun/h")] = 5e11
+    particle_mass: Annotated[float, Field(gt=0, description="mass of a particle, Msun/h")] = 2.109081520453063e9
+
+    @model_validator(mode="after")
+    def _cells_fit(self) -> SyntheticOptions:
+        cells = self.box_size / self.cell_size
+        if not 4 <= cells <= 1024:
+            raise ValueError(f"box_size / cell_size is {cells:g}, but 4 to 1024 cells a side are possible")
+        return self
+
+
+class GalaxiesOptions(BaseModel):
+    """Options of the `galaxies` generator. Masses are in Msun/h, as in the halo catalogues, unless said otherwise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    galaxy_model: Annotated[
+        str,
+        Field(
+            pattern=r"^(diffsky|rgrspit_diffsky)(_v[0-9][0-9A-Za-z.]*)?$",
+            description="`diffsky` (built in), or `rgrspit_diffsky...` where that package is installed",
+        ),
+    ] = "diffsky"
+    simulation_suite: Annotated[
+        str,
+        Field(
+            pattern=r"^(synthetic|AbacusSummit(_[A-Za-z0-9]+)?)$",
+            description="`synthetic`, or a suite of AbacusSummit such as `AbacusSummit_small`",
+        ),
+    ] = SYNTHETIC_SUITE
+    simulation_root: Annotated[
+        str,
+        Field(min_length=1, validate_default=True, description="directory that holds the simulations"),
+        AfterValidator(lambda path: str(Path(path).expanduser().absolute())),
+    ] = "inputs"
+    cosmology: Annotated[str, Field(pattern=r"^c\d{3}$", description="AbacusSummit cosmology")] = "c000"
+    first_phase: Annotated[
+        int | None,
+        Field(ge=0, description="phase of realization 0; realization r has this plus r; 3000 in AbacusSummit_small, else 0"),
+    ] = None
+    cleaned: Annotated[bool, Field(description="read the cleaned halo catalogues")] = True
+    min_mass: Annotated[float, Field(gt=0, description="smallest host halo mass, Msun/h")] = 1e12
+    n_gen: Annotated[int | None, Field(ge=1, description="test mode: use this many haloes only")] = None
+    log_subhalo_mass_min: Annotated[
+        float, Field(ge=9, le=15, description="log10 of the smallest subhalo peak mass, Msun")
+    ] = 11.0
+    mass_unit: Annotated[
+        Literal["Msun", "Msun/h"],
+        Field(description="unit in which masses enter the model; `Msun/h` repeats the reference pipeline's convention"),
+    ] = "Msun"
+    compression: Annotated[Literal["gzip", "lzf", "none"], Field(description="HDF5 filter of the catalogues")] = "gzip"
+    synthetic: SyntheticOptions = SyntheticOptions()

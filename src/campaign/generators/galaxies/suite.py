@@ -1,0 +1,37 @@
+"""Where the halo catalogues of a simulation suite lie, and what their simulations are called."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_SMALL_PHASES = 3000
+"""AbacusSummit_small numbers its phases from here."""
+
+
+def first_phase_of(suite: str) -> int:
+    """Phase of realization 0 unless the configuration says otherwise: 3000 in AbacusSummit_small, else 0."""
+    return _SMALL_PHASES if suite == "AbacusSummit_small" else 0
+
+
+def phase_word(phase: int) -> str:
+    """`ph000`, `ph3000`."""
+    return f"ph{phase:03d}"
+
+
+def simulation_name(suite: str, cosmology: str, phase: int) -> str:
+    """Name of one simulation, such as `AbacusSummit_small_c000_ph3000`."""
+    return f"{suite}_{cosmology}_{phase_word(phase)}"
+
+
+def build_abacus_path(root: str | Path, suite: str, cosmology: str, phase: int, redshift: float) -> Path:
+    """Directory of one halo catalogue: `<root>/<simulation>/halos/z1.100`.
+
+    Raises ValueError for a suite or a cosmology that could leave `root`, and for a negative redshift.
+    """
+    for word in (suite, cosmology):
+        if not re.fullmatch(r"[A-Za-z0-9_]+", word):
+            raise ValueError(f"{word!r} is not the name of a suite or cosmology")
+    if redshift < 0:
+        raise ValueError(f"a redshift is >= 0, not {redshift}")
+    return Path(root) / simulation_name(suite, cosmology, phase) / "halos" / f"z{redshift:.3f}"

@@ -1,0 +1,76 @@
+"""Where things lie in a campaign's directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The directory of one campaign: `campaigns/<version>_<name>/`."""
+
+    root: Path
+
+    @property
+    def metadata(self) -> Path:
+        """Configuration, provenance, plan, ledger, lock."""
+        return self.root / "metadata"
+
+    @property
+    def config(self) -> Path:
+        """The frozen, resolved configuration."""
+        return self.metadata / "campaign_config.yaml"
+
+    @property
+    def manifest(self) -> Path:
+        """Provenance, and what the campaign consists of."""
+        return self.metadata / "manifest.json"
+
+    @property
+    def plan(self) -> Path:
+        """The plan as columns."""
+        return self.metadata / "plan.npz"
+
+    @property
+    def ledger(self) -> Path:
+        """The index of batches and attempts."""
+        return self.metadata / "campaign.db"
+
+    @property
+    def progress(self) -> Path:
+        """The latest snapshot of a running coordinator."""
+        return self.metadata / "progress.json"
+
+    @property
+    def catalogs(self) -> Path:
+        """Products."""
+        return self.root / "catalogs"
+
+    @property
+    def journals(self) -> Path:
+        """Journals of the workers."""
+        return self.root / "staging" / "journal"
+
+    @property
+    def dataset(self) -> Path:
+        """The Zarr store."""
+        return self.root / "results.zarr"
+
+    @property
+    def logs(self) -> Path:
+        """What coordinator and slots print."""
+        return self.root / "logs"
+
+    def create(self) -> None:
+        """Make the directories; OSError where the file system refuses."""
+        for path in (
+            self.metadata,
+            self.catalogs,
+            self.journals,
+            self.logs,
+            self.root / "cache",
+            self.root / "qa" / "validation_reports",
+            self.root / "qa" / "summary_plots",
+        ):
+            path.mkdir(parents=True, exist_ok=True)

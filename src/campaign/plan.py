@@ -1,0 +1,214 @@
+"""Design x settings -> plan: resolved, fingerprinted, ordered, batched. Pure: the same input gives the same plan."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from campaign.core import identity
+from campaign.core.design import Grid, Indices, order
+from campaign.core.model import Config, State, Task
+from campaign.errors import Code, UsageError
+from campaign.ports import Generator
+
+States = npt.NDArray[np.int8]
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One resolved task configuration, and the time-out that goes with it; most campaigns have one or two."""
+
+    config: Mapping[str, Any]
+    config_hash: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class MissingInput:
+    """A job whose input is not there, or that is left out because a job of its realization lacks one."""
+
+    job: int
+    path: str
+    skipped_with: int | None = None  # the job whose input is missing, where it is not this one
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every job of a campaign, as columns over the design's index."""
+
+    config: Config
+    grid: Grid
+    variants: tuple[Variant, ...]
+    variant_of: npt.NDArray[np.int16]  # (n,), index into variants
+    seeds: npt.NDArray[np.int64]  # (n,)
+    fingerprints: npt.NDArray[np.bytes_]  # (n,), 64 hexadecimal digits
+    order: Indices  # (n,), jobs in the order of execution
+    missing: tuple[MissingInput, ...]
+    suffix: str
+    words_of: Callable[[int], Mapping[str, str]]
+
+    @property
+    def size(self) -> int:
+        """Number of jobs."""
+        return self.grid.size
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over all task fingerprints in design order: what the campaign computes, however it is executed."""
+        return hashlib.sha256(self.fingerprints.tobytes()).hexdigest()
+
+    def name(self, job: int) -> str:
+        """Name of a job: its product's path without `catalogs/` and suffix."""
+        return identity.product_stem(self.config.naming_scheme, self.grid.point(job), self.words_of(job))
+
+    def product(self, job: int) -> str:
+        """Path of a job's product, relative to the campaign's directory."""
+        return f"catalogs/{self.name(job)}{self.suffix}"
+
+    def task(self, job: int, attempt: int, batch: int) -> Task:
+        """The task of one attempt."""
+        variant = self.variants[self.variant_of[job]]
+        name = self.name(job)
+        return Task(
+            job=job,
+            name=name,
+            attempt=attempt,
+            batch=batch,
+            point=self.grid.point(job),
+            seed=int(self.seeds[job]),
+            campaign_seed=self.config.seed,
+            generator=self.config.generator,
+            config=variant.config,
+            resolved_config_hash=variant.config_hash,
+            task_fingerprint=self.fingerprints[job].decode(),
+            product=f"catalogs/{name}{self.suffix}",
+            timeout_s=variant.timeout_s,
+        )
+
+    def batches(self, states: States | None = None, first_batch: int = 0) -> Iterator[tuple[int, Indices]]:
+        """Numbered batches of the jobs that are still to do, in the order of execution.
+
+        Numbers start at `first_batch`: a batch is named once in the life of a campaign, and what an earlier run left
+        over comes under new numbers.
+        """
+        todo = self.order if states is None else self.order[states[self.order] == State.PENDING]
+        size = self.config.execution.batch_size
+        for n, start in enumerate(range(0, len(todo), size)):
+            yield first_batch + n, todo[start : start + size]
+
+
+def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool]) -> Plan:
+    """Lay out the whole campaign.
+
+    `exists` tells whether an input path is there; it is asked once a path. Raises UsageError where inputs are missing
+    and the configuration refuses that, or where the naming scheme gives two jobs one product.
+    """
+    grid = Grid(config.axes)
+    variants, variant_of = _resolve(config, grid, generator.incidental)
+    seeds = np.empty(grid.size, dtype=np.int64)
+    fingerprints = np.empty(grid.size, dtype="S64")
+    for job in range(grid.size):
+        point = grid.point(job)
+        seed = identity.job_seed(config.seed, point)
+        seeds[job] = seed
+        fingerprints[job] = identity.task_fingerprint(
+            config.generator, point, seed, variants[variant_of[job]].config_hash
+        ).encode()
+
+    def words_of(job: int) -> Mapping[str, str]:
+        own = {"name": identity.slug(config.name), "version": config.version}
+        return {**own, **generator.words(variants[variant_of[job]].config, grid.point(job))}
+
+    plan = Plan(
+        config=config,
+        grid=grid,
+        variants=variants,
+        variant_of=variant_of,
+        seeds=seeds,
+        fingerprints=fingerprints,
+        order=order(grid, config.execution.order, config.seed),
+        missing=_find_missing(config, generator, grid, variants, variant_of, exists),
+        suffix=generator.suffix,
+        words_of=words_of,
+    )
+    _refuse_bad_names(plan)
+    return plan
+
+
+def _resolve(
+    config: Config, grid: Grid, incidental: tuple[str, ...]
+) -> tuple[tuple[Variant, ...], npt.NDArray[np.int16]]:
+    """Resolve the configuration of each job before anything runs: options <- job overrides, in their order."""
+    layers = np.zeros(grid.size, dtype=object)
+    for n, override in enumerate(config.overrides):
+        layers[grid.where({axis: list(values) for axis, values in override.where.items()})] += 1 << n
+    codes, variant_of = np.unique(layers.astype(np.int64), return_inverse=True)
+    return tuple(_variant(config, int(code), incidental) for code in codes), variant_of.astype(np.int16)
+
+
+def _variant(config: Config, code: int, incidental: tuple[str, ...]) -> Variant:
+    options: dict[str, Any] = dict(config.options)
+    timeout_s = config.execution.timeout_s
+    for n, override in enumerate(config.overrides):
+        if code >> n & 1:
+            options |= override.config
+            timeout_s = override.timeout_s or timeout_s
+    deciding = {key: value for key, value in options.items() if key not in incidental}
+    return Variant(options, identity.resolved_config_hash(deciding), timeout_s)
+
+
+def _find_missing(
+    config: Config,
+    generator: Generator,
+    grid: Grid,
+    variants: tuple[Variant, ...],
+    variant_of: npt.NDArray[np.int16],
+    exists: Callable[[str], bool],
+) -> tuple[MissingInput, ...]:
+    known: dict[str, bool] = {}
+    found: dict[int, MissingInput] = {}
+    for job in range(grid.size):
+        for path in generator.inputs(variants[variant_of[job]].config, grid.point(job)):
+            if path not in known:
+                known[path] = exists(path)
+            if not known[path]:
+                found[job] = MissingInput(job, path)
+                break
+    if found and config.execution.missing_input == "refuse":
+        listed = "\n".join(f"  {m.path}" for m in list(found.values())[:10])
+        raise UsageError(
+            Code.INPUT_MISSING,
+            f"the input of {len(found)} of {grid.size} jobs is missing:\n{listed}",
+            action="bring it, or set `execution.missing_input: skip_job` or `skip_realization`",
+        )
+    if config.execution.missing_input == "skip_realization":
+        row = grid.size // grid.shape[0]
+        for job, cause in [(j, m) for j, m in found.items()]:
+            start = job // row * row
+            for mate in range(start, start + row):
+                found.setdefault(mate, MissingInput(mate, cause.path, skipped_with=job))
+    return tuple(found[job] for job in sorted(found))
+
+
+def _refuse_bad_names(plan: Plan) -> None:
+    """A name must be unique and stay below `catalogs/`; the first few rows show a scheme that fails."""
+    try:
+        first = [plan.name(job) for job in range(min(plan.size, 1000))]
+    except (KeyError, IndexError, ValueError) as error:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"outputs.naming_scheme {plan.config.naming_scheme!r} can't be filled in: {error}",
+            action="use {name}, {version}, an axis such as {redshift}, or a word of the generator such as {phase}",
+        ) from error
+    if len(set(first)) < len(first) or any(".." in n.split("/") or n.startswith("/") for n in first):
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"outputs.naming_scheme {plan.config.naming_scheme!r} gives two jobs one name or leaves the directory",
+            action="name every axis in it",
+        )

@@ -1,0 +1,294 @@
+"""What the steps need from the world, as protocols; `testing` holds the contract suite of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Point, Record, State, Task, Variable
+
+if TYPE_CHECKING:
+    from campaign.graph import Lease
+
+
+class Generator(Protocol):
+    """Turns one job into products and measurements; found by the entry points `campaign.generators`."""
+
+    name: str
+    version: str
+    suffix: str  # of the product's file name, such as ".hdf5"
+    options: Any  # a pydantic model class: the options that a user may set
+    incidental: tuple[str, ...]  # options that don't decide the result, such as where the input lies
+
+    def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Packages that must be importable where jobs run."""
+
+    def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
+        """Fields that a naming scheme may use beside the axes."""
+
+    def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
+        """Paths that must exist before the job can run."""
+
+    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
+        """What each job adds to the dataset."""
+
+    def environment(self, directory: str) -> dict[str, str]:
+        """Environment variables of the processes that run jobs of the campaign in `directory`."""
+
+    def warm_up(self, config: Mapping[str, Any]) -> None:
+        """Import and prepare what every job needs; called once in each slot process."""
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
+        """Write the product to `target` and return the values of `variables`; name each phase as it begins."""
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        """Prove the closed product complete; JobError where it is not."""
+
+
+class Clock(Protocol):
+    """Time, so that tests can hold it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970-01-01 UTC."""
+
+    def monotonic_s(self) -> float:
+        """Seconds since some instant; never goes back."""
+
+
+class Process(Protocol):
+    """A slot server that was started."""
+
+    pid: int
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Hand over one message; OSError where the process is gone."""
+
+    def receive(self, timeout_s: float) -> Mapping[str, Any] | None:
+        """The next message, None if none came in time; EOFError where the process is gone."""
+
+    def kill(self) -> None:
+        """End the whole process group at once."""
+
+    def wait(self) -> int:
+        """Exit status once it has ended: negative for a signal."""
+
+    def memory_bytes(self) -> int:
+        """Resident memory of the process now; 0 when it is gone."""
+
+
+class Launcher(Protocol):
+    """Starts slot servers."""
+
+    def start(self, slot: int) -> Process:
+        """A new slot server for one slot; its first message says that it is ready."""
+
+
+class Journal(Protocol):
+    """What a worker did, on disk before anybody hears of it."""
+
+    def started(self, task: Task, at_ms: int) -> None:
+        """Note that an attempt begins."""
+
+    def ended(self, record: Record) -> None:
+        """Note how it ended."""
+
+
+class Supervisor(Protocol):
+    """The slots of one node: runs the jobs of a lease one after another in a free slot."""
+
+    def run(
+        self, tasks: Sequence[Task], emit: Callable[[Mapping[str, Any]], None], stopped: Callable[[], bool]
+    ) -> list[int]:
+        """Run `tasks`, reporting each start and end through `emit`; returns the jobs left over when stopped."""
+
+    def close(self) -> None:
+        """End every slot server."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStarted:
+    """An attempt has begun in a slot."""
+
+    job: int
+    attempt: int
+    worker: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded:
+    """An attempt has ended; its record is in the worker's journal."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseReturned:
+    """A lease came back: everything in it ended, except the jobs that were not begun."""
+
+    lease: int
+    unstarted: tuple[int, ...] | None  # None: nothing in it was begun
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """The worker that held a lease is gone; its journal tells what was begun and what ended."""
+
+    lease: int
+    worker: str
+
+
+Event = JobStarted | JobEnded | LeaseReturned | LeaseLost
+
+
+class Cluster(Protocol):
+    """Where leases run."""
+
+    slots: int
+
+    def submit(self, leases: Iterable[Lease]) -> None:
+        """Put leases into flight."""
+
+    async def next_event(self, timeout_s: float) -> Event | None:
+        """The next thing that happened, in order; None if nothing did in time."""
+
+    def drain(self) -> None:
+        """Let running jobs end and give everything else back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The content of one artifact."""
+
+    number: int
+    meta: Mapping[str, Any]
+    records: tuple[Record, ...]
+
+
+class Artifacts(Protocol):
+    """Sealed batches of records: staged, then committed. What is committed is the truth."""
+
+    def seal(self, number: int, records: Sequence[Record], provenance: Mapping[str, Any]) -> Path:
+        """Write the artifact of a batch where it waits for its commit, durably."""
+
+    def staged(self) -> list[Path]:
+        """Sealed artifacts that wait for their commit."""
+
+    def commit(self, staged: Path) -> Path | None:
+        """Promote a validated artifact; None where its batch is committed already; FormatError where it is damaged."""
+
+    def relative(self, path: Path) -> str:
+        """`path` as the ledger writes it."""
+
+    def path(self, number: int) -> Path:
+        """Where a committed batch lies."""
+
+    def numbers(self) -> list[int]:
+        """Numbers of all committed batches, ascending."""
+
+    def read(self, number: int) -> Batch:
+        """A committed batch; FormatError where it is damaged."""
+
+    def set_aside(self, path: Path, why: str) -> Path:
+        """Move a file that can't be trusted to quarantine, with the reason beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An attempt that was begun, and that may or may not have an end."""
+
+    job: int
+    attempt: int
+    batch: int
+    at_ms: int
+
+
+class Journals(Protocol):
+    """The journals of all workers."""
+
+    def read(self) -> Iterator[Begun | Record]:
+        """Every line of every journal."""
+
+    def clear(self) -> None:
+        """Remove journals whose every record is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One committed artifact as the ledger knows it."""
+
+    batch: int
+    path: str  # relative to the campaign's directory
+    jobs: int
+
+
+class Ledger(Protocol):
+    """The index of committed artifacts and of attempts: a projection, rebuilt when it is lost."""
+
+    def record(
+        self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, tuple[State, int, int, int]]
+    ) -> None:
+        """Index committed artifacts and the rows of the job table that follow, in one transaction."""
+
+    def jobs(self, size: int) -> JobTable:
+        """The job table of a campaign with `size` jobs."""
+
+    def known_batches(self) -> set[int]:
+        """Numbers of all indexed batches."""
+
+    def batches_after(self, seq: int) -> list[tuple[int, int]]:
+        """(seq, batch) of the batches that were committed after `seq`, in order of commit."""
+
+    def has_attempt(self, job: int, attempt: int) -> bool:
+        """Whether the end of this attempt is indexed."""
+
+    def get(self, key: str, default: str = "") -> str:
+        """A remembered value."""
+
+    def put(self, key: str, value: str) -> None:
+        """Remember a value."""
+
+    def close(self) -> None:
+        """Close the index."""
+
+
+class ResultStore(Protocol):
+    """The dataset: a projection, rebuilt when it is lost."""
+
+    @property
+    def exists(self) -> bool:
+        """Whether the store has been created."""
+
+    def create(self) -> None:
+        """Lay out the empty store in place of any other."""
+
+    def write(self, records: Sequence[Record], states: Mapping[int, State]) -> None:
+        """Put records and states in; returns when they are durable. FormatError where what is there is damaged."""
+
+
+class Committer(Protocol):
+    """Makes finished batches permanent."""
+
+    def commit(self, batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
+        """Seal, validate, promote and index batches."""
+
+    def flush(self) -> None:
+        """Bring the dataset up to what is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is; one snapshot feeds every view."""
+
+    counts: Mapping[State, int]
+    total: int
+    done_this_run: int
+    elapsed_s: float
+    rate_per_s: float  # jobs that ended, over the last minutes
+    remaining_s: float | None  # estimate; None while nothing is known
+    slots: int
+    draining: bool
+    failures: tuple[Mapping[str, Any], ...]  # the latest, newest first

@@ -1,0 +1,512 @@
+"""python -m campaign.run config.yaml: the composition root. Chooses the adapters and walks the path
+
+    config -> plan -> graph -> execute -> gather -> analyse
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign import durable
+from campaign.adapters.local import LocalLauncher, SystemClock, usable_cores
+from campaign.config import load_config
+from campaign.core.model import Config, State
+from campaign.errors import CampaignError, Code, StorageError, UsageError
+from campaign.generators import find
+from campaign.layout import Layout
+from campaign.plan import Plan, make_plan
+
+if TYPE_CHECKING:
+    from campaign.adapters.slots import SlotPool
+    from campaign.execute import Execution, Summary
+    from campaign.gather import Gatherer
+    from campaign.ports import Generator, Progress
+
+EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_RESUMABLE, EXIT_FAILED_JOBS, EXIT_LOCKED = 0, 1, 2, 3, 4, 5
+EXIT_CODES = """exit codes:
+  0  every job completed
+  1  an internal error
+  2  the configuration or the command is wrong; nothing was started
+  3  stopped with work left; the same command goes on
+  4  finished; some jobs failed, timed out or lack their input
+  5  another coordinator holds the campaign"""
+PROGRESS_INTERVAL_S = 2.0
+DEFAULT_DASHBOARD = "127.0.0.1:8787"
+
+logger = logging.getLogger("campaign")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line decides about one run."""
+
+    plain: bool = False
+    dashboard: str | None = DEFAULT_DASHBOARD
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    directory: str
+    exit_code: int
+    counts: Mapping[str, int]
+    completed_now: int
+    attempts_now: int
+    duplicates: int
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "directory": self.directory,
+            "exit_code": self.exit_code,
+            "counts": dict(self.counts),
+            "completed_now": self.completed_now,
+            "attempts_now": self.attempts_now,
+            "duplicates": self.duplicates,
+            "reason": self.reason,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSpec:
+    """What a worker needs to know to make its slots; travels to it."""
+
+    directory: str
+    generator: str
+    config: Mapping[str, Any]
+    slots: int
+    threads: int
+    memory_limit_bytes: int | None
+
+
+def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Generator]:
+    """Step 1: the frozen configuration, and its generator."""
+    config = load_config(path, settings=settings, find_options=lambda name: find(name).options, cores=usable_cores())
+    return config, find(config.generator)
+
+
+def lay_out(config: Config, generator: Generator) -> Plan:
+    """Step 2: the plan."""
+    return make_plan(config, generator, os.path.exists)
+
+
+def run_campaign(config: Config, generator: Generator, options: Options = Options()) -> Outcome:  # noqa: B008
+    """All steps, from a configuration to a dataset. Raises CampaignError where the campaign can't be run."""
+    from campaign.adapters.lock import CampaignLock
+
+    plan = lay_out(config, generator)
+    layout = Layout(Path(config.directory))
+    with _storage_errors(layout.root):
+        layout.create()
+        lock = CampaignLock(layout.metadata)
+        try:
+            freeze(plan, layout, generator)
+            return _run_locked(plan, generator, layout, options)
+        finally:
+            lock.release()
+
+
+def _run_locked(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
+    with contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer:
+        return _run_open(plan, generator, gatherer, layout, options)
+
+
+def _run_open(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Outcome:
+    from campaign.adapters.journal import JournalDirectory
+
+    recovery = gatherer.recover(JournalDirectory(layout.journals))
+    if recovery.settled or recovery.interrupted or recovery.adopted or recovery.quarantined:
+        logger.info(
+            "recovered: %d batches adopted, %d records settled from journals, %d interrupted attempts, %d quarantined",
+            recovery.adopted, recovery.settled, recovery.interrupted, recovery.quarantined,
+        )  # fmt: skip
+    gatherer.mark_missing(plan.missing, SystemClock().now_ms())
+    summary = None
+    if (gatherer.table.state == State.PENDING).any():
+        _require_packages(generator, plan)
+        summary = asyncio.run(_execute(plan, generator, gatherer, layout, options))
+    gatherer.flush()
+    return _outcome(plan, gatherer, layout, summary)
+
+
+def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
+    """The writer of artifacts, ledger and dataset, with a ledger that opens: a damaged one is moved away and rebuilt."""
+    from campaign.adapters import provenance
+    from campaign.adapters.artifacts import ArtifactStore
+    from campaign.adapters.dataset import ZarrStore, sweep_partial
+    from campaign.adapters.ledger import SqliteLedger
+    from campaign.errors import FormatError
+    from campaign.gather import Gatherer
+
+    artifacts = ArtifactStore(layout.root)
+    artifacts.prepare()
+    try:
+        ledger = SqliteLedger(layout.ledger)
+    except FormatError as error:
+        logger.warning("%s; it is rebuilt from batches/", error.message)
+        artifacts.set_aside(layout.ledger, str(error))
+        ledger = SqliteLedger(layout.ledger)
+    sweep_partial(layout.dataset)
+    store = ZarrStore(
+        layout.dataset,
+        plan.grid.axes,
+        generator.variables(plan.config.options),
+        {
+            "Conventions": "CF-1.11",
+            "title": plan.config.name,
+            "version": plan.config.version,
+            "description": plan.config.description,
+            "plan_fingerprint": plan.fingerprint,
+            "generator": generator.name,
+            "schema_version": "1.0",
+        },
+    )
+    stamp = {"created": provenance.now(), **provenance.machine(), "versions": provenance.packages(),
+             "git": provenance.git_commit(Path.cwd())}  # fmt: skip
+    return Gatherer(plan, artifacts, ledger, store, stamp)
+
+
+async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Summary:
+    """Steps 3 to 5 under a live view."""
+    from campaign.adapters.dask import DaskCluster
+    from campaign.adapters.journal import JournalDirectory
+    from campaign.adapters.terminal import view_for
+    from campaign.execute import Execution
+
+    resources = plan.config.resources
+    spec = SlotSpec(
+        directory=str(layout.root),
+        generator=generator.name,
+        config=plan.config.options,
+        slots=resources.slots,
+        threads=resources.threads_per_slot,
+        memory_limit_bytes=resources.memory_per_slot_bytes,
+    )
+    cluster = await DaskCluster.local(
+        resources.slots, partial(make_slots, spec), options.dashboard, str(layout.root / "cache" / "dask")
+    )
+    try:
+        if cluster.dashboard:
+            logger.info("Dask dashboard: %s", cluster.dashboard)
+        with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
+            observe = _tee(view.update, _ProgressFile(layout.progress))
+            execution = Execution(
+                plan, gatherer.table, cluster, gatherer, JournalDirectory(layout.journals), SystemClock(),
+                gatherer.reserve, observe,
+            )  # fmt: skip
+            with _signals(execution):
+                return await execution.run()
+    finally:
+        await cluster.close()
+        layout.progress.unlink(missing_ok=True)
+
+
+def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
+    """The slots of one worker, made there."""
+    from campaign.adapters.journal import JournalDirectory, JournalFile
+    from campaign.adapters.slots import SlotPool
+    from campaign.attempt import blank_record
+
+    layout = Layout(Path(spec.directory))
+    launcher = LocalLauncher(
+        {"generator": spec.generator, "config": dict(spec.config), "directory": spec.directory},
+        find(spec.generator).environment(spec.directory),
+        spec.threads,
+        layout.logs / f"slot-{worker}",
+    )
+    journal = JournalFile(JournalDirectory(layout.journals).file(f"{worker}-{os.getpid()}"))
+    return SlotPool(spec.slots, launcher, journal, SystemClock(), blank_record, spec.memory_limit_bytes)
+
+
+def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
+    """Write configuration, plan and manifest on the first start; refuse another science afterwards, with the difference."""
+    from campaign.adapters import provenance
+
+    document = plan.config.document
+    if layout.manifest.exists():
+        manifest = json.loads(layout.manifest.read_text())
+        if manifest["plan_fingerprint"] != plan.fingerprint or manifest["naming_scheme"] != plan.config.naming_scheme:
+            raise UsageError(
+                Code.CONFIG_CHANGED,
+                f"{layout.root} was made from another configuration:\n{_difference(manifest['configuration'], document)}",
+                action="restore these keys, or give the campaign a new `campaign.version`",
+            )
+        return
+    _save_plan(plan, layout)
+    durable.write_bytes(layout.config, _yaml(document))
+    durable.write_json(
+        layout.manifest,
+        {
+            "schema_version": 1,
+            "created": provenance.now(),
+            **provenance.machine(),
+            "versions": provenance.packages(),
+            "git": provenance.git_commit(Path.cwd()),
+            "name": plan.config.name,
+            "version": plan.config.version,
+            "generator": generator.name,
+            "generator_version": generator.version,
+            "jobs": plan.size,
+            "method": "grid",
+            "axes": {a.name: {"size": len(a.values), "min": min(a.values), "max": max(a.values)} for a in plan.grid.axes},
+            "naming_scheme": plan.config.naming_scheme,
+            "configuration_sha256": durable.sha256_of(layout.config),
+            "plan_fingerprint": plan.fingerprint,
+            "configuration": document,
+        },
+    )
+
+
+def _save_plan(plan: Plan, layout: Layout) -> None:
+    import io
+
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez(
+        buffer, order=plan.order, seed=plan.seeds, task_fingerprint=plan.fingerprints, variant=plan.variant_of,
+        resolved_config_hash=np.array([v.config_hash.encode() for v in plan.variants]),
+    )  # fmt: skip
+    durable.write_bytes(layout.plan, buffer.getvalue())
+
+
+def _yaml(document: Mapping[str, Any]) -> bytes:
+    import io
+
+    from ruamel.yaml import YAML
+
+    buffer = io.BytesIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
+    writer.dump(json.loads(json.dumps(document)), buffer)
+    return b"# Frozen when the campaign was first started; `campaign run` compares against it.\n" + buffer.getvalue()
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The keys that differ, a line each; what may change on a resume is left out."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    free = ("execution.", "resources.", "machine", "campaign.description", "outputs.base_path")
+    keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k) and not k.startswith(free))
+    return "\n".join(f"  {k}: {before.get(k, 'absent')!r} -> {after.get(k, 'absent')!r}" for k in keys) or (
+        "  the generator's own defaults have changed"
+    )
+
+
+def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, tree
+
+
+def _require_packages(generator: Generator, plan: Plan) -> None:
+    absent = [name for name in generator.requires(plan.config.options) if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(
+            Code.GENERATOR_UNAVAILABLE,
+            f"generator {generator.name!r} needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed",
+            action=f"pip install 'campaign[{generator.name}]', or install {', '.join(absent)} by hand",
+        )
+
+
+@contextlib.contextmanager
+def _storage_errors(root: Path) -> Iterator[None]:
+    """An OSError of the file system in the user's words."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            Code.STORAGE_UNWRITABLE,
+            f"{root} can't be written: {error.strerror or error}" + (f" ({error.filename})" if error.filename else ""),
+            action="make room or permission, or set `outputs.base_path`; then start again: nothing that was done is lost",
+        ) from error
+
+
+@contextlib.contextmanager
+def _signals(execution: Execution) -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGUSR1 drains; a second SIGINT ends running jobs as well."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    seen: list[int] = []
+
+    def stop(number: signal.Signals) -> None:
+        if seen and number is signal.SIGINT and task is not None:
+            task.cancel()
+        seen.append(number)
+        logger.warning("%s: no job is started any more, running ones end; again to stop at once", number.name)
+        execution.drain(number.name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            loop.remove_signal_handler(number)
+
+
+class _ProgressFile:
+    """Writes the snapshot that `campaign status` reads while the ledger is held."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._clock, self._next = path, SystemClock(), 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        if self._clock.monotonic_s() < self._next:
+            return
+        self._next = self._clock.monotonic_s() + PROGRESS_INTERVAL_S
+        scratch = self._path.with_suffix(".tmp")
+        with contextlib.suppress(OSError):  # a view must not stop the run
+            scratch.write_text(json.dumps(progress_json(progress)))
+            scratch.replace(self._path)
+
+
+def progress_json(progress: Progress) -> dict[str, Any]:
+    """A snapshot for scripts."""
+    return {
+        "time_ms": SystemClock().now_ms(),
+        "counts": {state.word: n for state, n in progress.counts.items()},
+        "total": progress.total,
+        "done_this_run": progress.done_this_run,
+        "elapsed_s": round(progress.elapsed_s, 3),
+        "rate_per_s": round(progress.rate_per_s, 6),
+        "remaining_s": progress.remaining_s,
+        "slots": progress.slots,
+        "draining": progress.draining,
+        "failures": [dict(f) for f in progress.failures],
+    }
+
+
+def _tee(*observers: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    def observe(progress: Progress) -> None:
+        for observer in observers:
+            observer(progress)
+
+    return observe
+
+
+def _outcome(plan: Plan, gatherer: Gatherer, layout: Layout, summary: Summary | None) -> Outcome:
+    import numpy as np
+
+    codes = np.bincount(gatherer.table.state, minlength=len(State))
+    counts = {state.word: int(codes[state]) for state in State if codes[state]}
+    if codes[State.PENDING]:
+        code = EXIT_RESUMABLE
+    else:
+        code = EXIT_DONE if codes[State.COMPLETED] == plan.size else EXIT_FAILED_JOBS
+    return Outcome(
+        directory=str(layout.root),
+        exit_code=code,
+        counts=counts,
+        completed_now=summary.completed if summary else 0,
+        attempts_now=summary.ended if summary else 0,
+        duplicates=summary.duplicates if summary else 0,
+        reason=summary.stopped_by if summary else "nothing to do",
+    )
+
+
+def closing_words(outcome: Outcome) -> str:
+    """What to tell a person at the end of a run."""
+    counts = ", ".join(f"{n} {word}" for word, n in outcome.counts.items())
+    told = [f"{outcome.directory}: {counts} ({outcome.completed_now} completed in this run)"]
+    if outcome.duplicates:
+        told.append(f"{outcome.duplicates} attempts ended twice; the second ends were not counted")
+    match outcome.exit_code:
+        case 0:
+            told.append(f'read it: xarray.open_zarr("{outcome.directory}/results.zarr")')
+        case 3:
+            told.append("work is left: the same command goes on where this run stopped")
+        case 4:
+            told.append(f"see why: campaign status {outcome.directory}; then: campaign retry {outcome.directory} --run")
+    return "\n".join(told)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `campaign run` and `python -m campaign.run`."""
+    parser.add_argument("config", type=Path, help="the campaign's YAML, or the directory of a campaign that exists")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE",
+        help="override a key of the YAML, such as execution.batch_size=50; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="print exactly what would be run, and stop")
+    parser.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    parser.add_argument("--plain", action="store_true", help="plain lines instead of a live view, as in a batch log")
+    parser.add_argument(
+        "--dashboard", default=DEFAULT_DASHBOARD, metavar="HOST:PORT|off",
+        help=f"address of the Dask dashboard (default {DEFAULT_DASHBOARD}; it has no password: keep it on the loopback)",
+    )  # fmt: skip
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """`campaign run`."""
+    from campaign.cli.plan import print_dry_run
+
+    config, generator = read_config(config_path(arguments.config), arguments.settings)
+    if arguments.dry_run:
+        return print_dry_run(config, generator, as_json=arguments.json)
+    dashboard = None if arguments.dashboard == "off" else arguments.dashboard
+    outcome = run_campaign(config, generator, Options(arguments.plain, dashboard))
+    print(json.dumps(outcome.to_json()) if arguments.json else closing_words(outcome))
+    return outcome.exit_code
+
+
+def config_path(path: Path) -> Path:
+    """The YAML that the user means: a file, or the one that is frozen in a campaign's directory."""
+    frozen = Layout(path).config
+    return frozen if path.is_dir() and frozen.exists() else path
+
+
+def guarded(action: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command; an error of ours becomes its message and its exit code."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    logger.setLevel(logging.INFO)
+    try:
+        return action(arguments)
+    except CampaignError as error:
+        if getattr(arguments, "json", False):
+            print(json.dumps({"error": str(error.code), "message": error.message, "action": error.action}))
+        print(f"campaign: {error}", file=sys.stderr)
+        return error.exit_code
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("campaign: stopped; the same command goes on", file=sys.stderr)
+        return EXIT_RESUMABLE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return EXIT_FAILURE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `python -m campaign.run`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m campaign.run",
+        description="Run a campaign, or go on with it: the same command does both.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_arguments(parser)
+    return guarded(command, parser.parse_args(argv))
+
+
+__all__ = ["Options", "Outcome", "main", "run_campaign"]
+
+if __name__ == "__main__":
+    # What travels to workers must be importable there by its own name, not as __main__.
+    from campaign.run import main as imported_main
+
+    sys.exit(imported_main())

@@ -1,0 +1,124 @@
+"""How far a campaign is, read from its directory without disturbing its coordinator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from campaign.adapters import ledger
+from campaign.adapters.lock import holder
+from campaign.core.lifecycle import TERMINAL
+from campaign.core.model import State
+from campaign.errors import Code, UsageError
+from campaign.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at a campaign."""
+
+    name: str
+    version: str
+    directory: str
+    total: int
+    counts: Mapping[str, int]
+    holder: Mapping[str, Any] | None  # host, pid and time of a running coordinator
+    rate_per_s: float | None
+    remaining_s: float | None
+    failures: tuple[Mapping[str, Any], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {
+            "name": self.name,
+            "version": self.version,
+            "directory": self.directory,
+            "total": self.total,
+            "counts": dict(self.counts),
+            "running_on": self.holder,
+            "rate_per_s": self.rate_per_s,
+            "remaining_s": self.remaining_s,
+            "failures": [dict(f) for f in self.failures],
+        }
+
+
+def read_status(layout: Layout) -> Status:
+    """The status of the campaign in a directory; UsageError where there is none."""
+    manifest = read_manifest(layout)
+    held = holder(layout.metadata)
+    snapshot = _snapshot(layout) if held is not None else None
+    rate = remaining = None
+    if snapshot is not None:
+        counts, failures = snapshot["counts"], snapshot["failures"]
+        rate, remaining = snapshot["rate_per_s"], snapshot["remaining_s"]
+    elif held is None and layout.ledger.exists():
+        seen = ledger.view(layout.ledger, manifest["jobs"])
+        counts, failures = {s.word: n for s, n in seen.counts.items()}, list(seen.failures)
+    else:
+        counts, failures = {State.PENDING.word: manifest["jobs"]}, []
+    return Status(
+        name=manifest["name"],
+        version=manifest["version"],
+        directory=str(layout.root),
+        total=manifest["jobs"],
+        counts={word: n for word, n in counts.items() if n},
+        holder=held,
+        rate_per_s=rate,
+        remaining_s=remaining,
+        failures=tuple(failures),
+    )
+
+
+def read_manifest(layout: Layout) -> dict[str, Any]:
+    """The manifest of a campaign; UsageError where there is none."""
+    try:
+        manifest: dict[str, Any] = json.loads(layout.manifest.read_text())
+    except FileNotFoundError:
+        raise UsageError(
+            Code.CAMPAIGN_MISSING,
+            f"there is no campaign in {layout.root}",
+            action="check the path, or start it: campaign run CONFIG",
+        ) from None
+    return manifest
+
+
+def terminal_jobs(layout: Layout, size: int) -> set[int]:
+    """Jobs that a run would leave alone, as far as the ledger knows."""
+    if not layout.ledger.exists() or holder(layout.metadata) is not None:
+        return set()
+    states = ledger.states(layout.ledger, size)
+    return {job for job, state in enumerate(states.tolist()) if State(state) in TERMINAL and state != State.MISSING_INPUT}
+
+
+def read_measured_cost(layout: Layout) -> tuple[float | None, float | None, int]:
+    """(mean seconds of a completed job, mean bytes of a product, number of completed jobs) of a campaign so far."""
+    if not layout.ledger.exists() or holder(layout.metadata) is not None:
+        return None, None, 0
+    manifest = read_manifest(layout)
+    seen = ledger.view(layout.ledger, manifest["jobs"])
+    completed = seen.counts[State.COMPLETED]
+    if not completed:
+        return None, None, 0
+    sizes = [p.stat().st_size for p in _some_products(layout.catalogs)]
+    return seen.mean_duration_s, (sum(sizes) / len(sizes) if sizes else None), completed
+
+
+def _some_products(catalogs: Path, limit: int = 100) -> list[Path]:
+    found: list[Path] = []
+    for path in catalogs.rglob("*"):
+        if path.is_file() and not path.name.startswith("."):
+            found.append(path)
+        if len(found) == limit:
+            break
+    return found
+
+
+def _snapshot(layout: Layout) -> dict[str, Any] | None:
+    try:
+        snapshot: dict[str, Any] = json.loads(layout.progress.read_text())
+    except (OSError, ValueError):
+        return None
+    return snapshot
