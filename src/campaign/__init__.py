@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "open", "status"]
+__all__ = ["__version__", "open"]
 
 if TYPE_CHECKING:
     from campaign.analyse.results import open_results as open  # noqa: A004
-    from campaign.status import status
 
 
 def __getattr__(name: str) -> Any:

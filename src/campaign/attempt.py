@@ -8,7 +8,7 @@ import resource
 import socket
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSION
-from campaign.core.model import Failure, Outcome, Product, Record, Task
+from campaign.core.model import Failure, Outcome, Product, Record, Task, Variable
 from campaign.durable import fsync_directory, fsync_file, sha256_of
-from campaign.errors import CampaignError, Code, InputError, StorageError
+from campaign.errors import CampaignError, Code, InputError, JobError, StorageError
 from campaign.ports import Clock, Generator
 
 
@@ -41,6 +41,7 @@ def run_attempt(
             stopwatch.phase("prepare")
             target.parent.mkdir(parents=True, exist_ok=True)
             measured = generator.generate(task, scratch, stopwatch.phase)
+            _check(generator.variables(task.config), measured)
             stopwatch.phase("verify")
             generator.verify(task, scratch, measured)
             product, note = _put_in_place(scratch, target, directory)
@@ -51,7 +52,7 @@ def run_attempt(
             measurements={name: _plain(value) for name, value in measured.items()},
             notes=(note,) if note else (),
         )
-    except Exception as error:  # a generator may raise anything; the campaign goes on
+    except Exception as error:  # noqa: BLE001 - a generator may raise anything; the campaign goes on
         outcome = Outcome.MISSING_INPUT if isinstance(error, InputError) else Outcome.FAILED
         record = replace(record, outcome=outcome, failure=explain(error, stopwatch.current))
     return replace(
@@ -94,10 +95,15 @@ def interrupted_record(task: Task, started_ms: int) -> Record:
 def explain(error: BaseException, phase: str) -> Failure:
     """The structured form of an exception."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        error = _with_cause(StorageError(Code.STORAGE_FULL, f"no space left: {error}", action="free space, then run again"), error)
+        error = _with_cause(
+            StorageError(Code.STORAGE_FULL, f"no space left: {error}", action="free space, then run again"), error
+        )
     elif isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
         error = _with_cause(
-            StorageError(Code.STORAGE_UNWRITABLE, f"can't write: {error}", action="check the permissions, then run again"), error
+            StorageError(
+                Code.STORAGE_UNWRITABLE, f"can't write: {error}", action="check the permissions, then run again"
+            ),
+            error,
         )
     known = isinstance(error, CampaignError)
     return Failure(
@@ -138,17 +144,31 @@ def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product
             note = "replaced an orphaned product with other content"
             kept = directory / "quarantine" / f"{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}"
             kept.parent.mkdir(exist_ok=True)
-            os.rename(target, kept)
+            target.rename(kept)
             os.link(scratch, target)
     fsync_directory(target.parent)
     return Product(str(target.relative_to(directory)), scratch.stat().st_size, digest), note
 
 
+def _check(declared: Sequence[Variable], measured: Mapping[str, Any]) -> None:
+    """Hold a generator to what it declares; JobError where a measurement is undeclared or has another shape."""
+    shapes = {v.name: tuple(len(dim.values) for dim in v.dims) for v in declared}
+    for name, value in measured.items():
+        if shapes.get(name) != np.shape(value):
+            wanted = f"of shape {shapes[name]}" if name in shapes else "undeclared"
+            raise JobError(
+                Code.PRODUCT_INVALID,
+                f"measurement {name!r} has shape {np.shape(value)} and is {wanted}",
+                action="correct `variables` or `generate` of the generator",
+            )
+
+
 def _plain(value: Any) -> Any:
-    """A measurement as JSON knows it."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value
+    """A measurement as JSON knows it; what is not finite is missing."""
+    listed = np.asarray(value).tolist()
+    if isinstance(listed, list):
+        return [_plain(entry) for entry in listed]
+    return None if isinstance(listed, float) and not np.isfinite(listed) else listed
 
 
 class _Stopwatch:

@@ -84,6 +84,12 @@ class JobError(CampaignError):
     """One job can't succeed as it stands; its record says why, the others go on."""
 
 
+class ProductError(JobError):
+    """A product is not what was made: it is thrown away and made again."""
+
+    transient = True
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One mistake in a configuration."""

@@ -15,9 +15,9 @@ import numpy as np
 from campaign.attempt import interrupted_record
 from campaign.core import lifecycle
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Outcome, Record, State, Task
+from campaign.core.model import Lease, Outcome, Record, State, Task
 from campaign.errors import CampaignError, Code, StorageError
-from campaign.graph import Lease, pack
+from campaign.graph import pack
 from campaign.plan import Plan
 from campaign.ports import (
     Begun,
@@ -224,7 +224,9 @@ class Execution:
         lease = self._leases.get(self._lease_of.get(job, -1))
         if lease is None or job not in lease.tasks or lease.tasks[job].attempt != record.attempt:
             self._duplicates += 1
-            logger.warning("job %s ended twice (attempt %d); the second end is not counted", record.name, record.attempt)
+            logger.warning(
+                "job %s ended twice (attempt %d); the second end is not counted", record.name, record.attempt
+            )
             return
         del lease.tasks[job], self._lease_of[job]
         lease.running.discard(job)

@@ -237,4 +237,3 @@ class Gatherer:
                 except FormatError as error:
                     logger.warning("%s; its records are missing from the dataset", error.message)
             yield records
-

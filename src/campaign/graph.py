@@ -3,30 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
-from campaign.core.model import Task
+from campaign.core.model import JobCall, Lease, Task
 from campaign.plan import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class JobCall:
-    """The node of the graph that makes one attempt at one job."""
-
-    task: Task
-
-    @property
-    def key(self) -> tuple[str, int]:
-        """Key of the call. The constant first word keeps Dask from making a task prefix for each job."""
-        return ("job", self.task.job)
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """Calls that run one after another in one slot: what the scheduler sees as one task."""
-
-    number: int
-    calls: tuple[JobCall, ...]
 
 
 def build_graph(plan: Plan, jobs: Sequence[int], attempt: int = 1) -> Iterator[JobCall]:

@@ -189,7 +189,7 @@ def _find_missing(
         )
     if config.execution.missing_input == "skip_realization":
         row = grid.size // grid.shape[0]
-        for job, cause in [(j, m) for j, m in found.items()]:
+        for job, cause in list(found.items()):
             start = job // row * row
             for mate in range(start, start + row):
                 found.setdefault(mate, MissingInput(mate, cause.path, skipped_with=job))

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Point, Record, State, Task, Variable
-
-if TYPE_CHECKING:
-    from campaign.graph import Lease
+from campaign.core.model import Lease, Point, Record, State, Task, Variable
 
 
 class Generator(Protocol):

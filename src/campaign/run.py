@@ -1,6 +1,6 @@
-"""python -m campaign.run config.yaml: the composition root. Chooses the adapters and walks the path
+"""python -m campaign.run config.yaml: the composition root. Chooses the adapters and walks the path.
 
-    config -> plan -> graph -> execute -> gather -> analyse
+config -> plan -> graph -> execute -> gather -> analyse
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign import durable
+from campaign import manifest
 from campaign.adapters.local import LocalLauncher, SystemClock, usable_cores
 from campaign.config import load_config
 from campaign.core.model import Config, State
@@ -43,7 +43,6 @@ EXIT_CODES = """exit codes:
   3  stopped with work left; the same command goes on
   4  finished; some jobs failed, timed out or lack their input
   5  another coordinator holds the campaign"""
-PROGRESS_INTERVAL_S = 2.0
 DEFAULT_DASHBOARD = "127.0.0.1:8787"
 
 logger = logging.getLogger("campaign")
@@ -105,7 +104,7 @@ def lay_out(config: Config, generator: Generator) -> Plan:
     return make_plan(config, generator, os.path.exists)
 
 
-def run_campaign(config: Config, generator: Generator, options: Options = Options()) -> Outcome:  # noqa: B008
+def run_campaign(config: Config, generator: Generator, options: Options = Options()) -> Outcome:
     """All steps, from a configuration to a dataset. Raises CampaignError where the campaign can't be run."""
     from campaign.adapters.lock import CampaignLock
 
@@ -115,7 +114,7 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
         layout.create()
         lock = CampaignLock(layout.metadata)
         try:
-            freeze(plan, layout, generator)
+            manifest.freeze(plan, layout, generator)
             return _run_locked(plan, generator, layout, options)
         finally:
             lock.release()
@@ -185,6 +184,7 @@ async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout:
     """Steps 3 to 5 under a live view."""
     from campaign.adapters.dask import DaskCluster
     from campaign.adapters.journal import JournalDirectory
+    from campaign.adapters.progress import ProgressFile
     from campaign.adapters.terminal import view_for
     from campaign.execute import Execution
 
@@ -204,7 +204,7 @@ async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout:
         if cluster.dashboard:
             logger.info("Dask dashboard: %s", cluster.dashboard)
         with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
-            observe = _tee(view.update, _ProgressFile(layout.progress))
+            observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
             execution = Execution(
                 plan, gatherer.table, cluster, gatherer, JournalDirectory(layout.journals), SystemClock(),
                 gatherer.reserve, observe,
@@ -231,89 +231,6 @@ def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
     )
     journal = JournalFile(JournalDirectory(layout.journals).file(f"{worker}-{os.getpid()}"))
     return SlotPool(spec.slots, launcher, journal, SystemClock(), blank_record, spec.memory_limit_bytes)
-
-
-def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
-    """Write configuration, plan and manifest on the first start; refuse another science afterwards, with the difference."""
-    from campaign.adapters import provenance
-
-    document = plan.config.document
-    if layout.manifest.exists():
-        manifest = json.loads(layout.manifest.read_text())
-        if manifest["plan_fingerprint"] != plan.fingerprint or manifest["naming_scheme"] != plan.config.naming_scheme:
-            raise UsageError(
-                Code.CONFIG_CHANGED,
-                f"{layout.root} was made from another configuration:\n{_difference(manifest['configuration'], document)}",
-                action="restore these keys, or give the campaign a new `campaign.version`",
-            )
-        return
-    _save_plan(plan, layout)
-    durable.write_bytes(layout.config, _yaml(document))
-    durable.write_json(
-        layout.manifest,
-        {
-            "schema_version": 1,
-            "created": provenance.now(),
-            **provenance.machine(),
-            "versions": provenance.packages(),
-            "git": provenance.git_commit(Path.cwd()),
-            "name": plan.config.name,
-            "version": plan.config.version,
-            "generator": generator.name,
-            "generator_version": generator.version,
-            "jobs": plan.size,
-            "method": "grid",
-            "axes": {a.name: {"size": len(a.values), "min": min(a.values), "max": max(a.values)} for a in plan.grid.axes},
-            "naming_scheme": plan.config.naming_scheme,
-            "configuration_sha256": durable.sha256_of(layout.config),
-            "plan_fingerprint": plan.fingerprint,
-            "configuration": document,
-        },
-    )
-
-
-def _save_plan(plan: Plan, layout: Layout) -> None:
-    import io
-
-    import numpy as np
-
-    buffer = io.BytesIO()
-    np.savez(
-        buffer, order=plan.order, seed=plan.seeds, task_fingerprint=plan.fingerprints, variant=plan.variant_of,
-        resolved_config_hash=np.array([v.config_hash.encode() for v in plan.variants]),
-    )  # fmt: skip
-    durable.write_bytes(layout.plan, buffer.getvalue())
-
-
-def _yaml(document: Mapping[str, Any]) -> bytes:
-    import io
-
-    from ruamel.yaml import YAML
-
-    buffer = io.BytesIO()
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[attr-defined]
-    writer.dump(json.loads(json.dumps(document)), buffer)
-    return b"# Frozen when the campaign was first started; `campaign run` compares against it.\n" + buffer.getvalue()
-
-
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
-    """The keys that differ, a line each; what may change on a resume is left out."""
-    before, after = dict(_leaves(old)), dict(_leaves(new))
-    free = ("execution.", "resources.", "machine", "campaign.description", "outputs.base_path")
-    keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k) and not k.startswith(free))
-    return "\n".join(f"  {k}: {before.get(k, 'absent')!r} -> {after.get(k, 'absent')!r}" for k in keys) or (
-        "  the generator's own defaults have changed"
-    )
-
-
-def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(tree, Mapping):
-        for key, value in tree.items():
-            yield from _leaves(value, f"{prefix}.{key}" if prefix else str(key))
-    else:
-        yield prefix, tree
 
 
 def _require_packages(generator: Generator, plan: Plan) -> None:
@@ -359,38 +276,6 @@ def _signals(execution: Execution) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             loop.remove_signal_handler(number)
-
-
-class _ProgressFile:
-    """Writes the snapshot that `campaign status` reads while the ledger is held."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._clock, self._next = path, SystemClock(), 0.0
-
-    def __call__(self, progress: Progress) -> None:
-        if self._clock.monotonic_s() < self._next:
-            return
-        self._next = self._clock.monotonic_s() + PROGRESS_INTERVAL_S
-        scratch = self._path.with_suffix(".tmp")
-        with contextlib.suppress(OSError):  # a view must not stop the run
-            scratch.write_text(json.dumps(progress_json(progress)))
-            scratch.replace(self._path)
-
-
-def progress_json(progress: Progress) -> dict[str, Any]:
-    """A snapshot for scripts."""
-    return {
-        "time_ms": SystemClock().now_ms(),
-        "counts": {state.word: n for state, n in progress.counts.items()},
-        "total": progress.total,
-        "done_this_run": progress.done_this_run,
-        "elapsed_s": round(progress.elapsed_s, 3),
-        "rate_per_s": round(progress.rate_per_s, 6),
-        "remaining_s": progress.remaining_s,
-        "slots": progress.slots,
-        "draining": progress.draining,
-        "failures": [dict(f) for f in progress.failures],
-    }
 
 
 def _tee(*observers: Callable[[Progress], None]) -> Callable[[Progress], None]:

@@ -69,7 +69,7 @@ def serve(channel: _Channel) -> None:
     try:
         generator = find(hello["generator"])
         generator.warm_up(hello["config"])
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a plug-in's import raises
         failure = explain(error, "warm_up")
         channel.send({"event": "unready", "failure": {"message": failure.message, "traceback": failure.traceback}})
         return

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign import manifest
 from campaign.adapters import ledger
 from campaign.adapters.lock import holder
 from campaign.core.lifecycle import TERMINAL
 from campaign.core.model import State
-from campaign.errors import Code, UsageError
 from campaign.layout import Layout
 
 
@@ -47,7 +47,7 @@ class Status:
 
 def read_status(layout: Layout) -> Status:
     """The status of the campaign in a directory; UsageError where there is none."""
-    manifest = read_manifest(layout)
+    known = manifest.read(layout)
     held = holder(layout.metadata)
     snapshot = _snapshot(layout) if held is not None else None
     rate = remaining = None
@@ -55,15 +55,15 @@ def read_status(layout: Layout) -> Status:
         counts, failures = snapshot["counts"], snapshot["failures"]
         rate, remaining = snapshot["rate_per_s"], snapshot["remaining_s"]
     elif held is None and layout.ledger.exists():
-        seen = ledger.view(layout.ledger, manifest["jobs"])
+        seen = ledger.view(layout.ledger, known["jobs"])
         counts, failures = {s.word: n for s, n in seen.counts.items()}, list(seen.failures)
     else:
-        counts, failures = {State.PENDING.word: manifest["jobs"]}, []
+        counts, failures = {State.PENDING.word: known["jobs"]}, []
     return Status(
-        name=manifest["name"],
-        version=manifest["version"],
+        name=known["name"],
+        version=known["version"],
         directory=str(layout.root),
-        total=manifest["jobs"],
+        total=known["jobs"],
         counts={word: n for word, n in counts.items() if n},
         holder=held,
         rate_per_s=rate,
@@ -72,33 +72,22 @@ def read_status(layout: Layout) -> Status:
     )
 
 
-def read_manifest(layout: Layout) -> dict[str, Any]:
-    """The manifest of a campaign; UsageError where there is none."""
-    try:
-        manifest: dict[str, Any] = json.loads(layout.manifest.read_text())
-    except FileNotFoundError:
-        raise UsageError(
-            Code.CAMPAIGN_MISSING,
-            f"there is no campaign in {layout.root}",
-            action="check the path, or start it: campaign run CONFIG",
-        ) from None
-    return manifest
-
-
 def terminal_jobs(layout: Layout, size: int) -> set[int]:
     """Jobs that a run would leave alone, as far as the ledger knows."""
     if not layout.ledger.exists() or holder(layout.metadata) is not None:
         return set()
     states = ledger.states(layout.ledger, size)
-    return {job for job, state in enumerate(states.tolist()) if State(state) in TERMINAL and state != State.MISSING_INPUT}
+    return {
+        job for job, state in enumerate(states.tolist()) if State(state) in TERMINAL and state != State.MISSING_INPUT
+    }
 
 
 def read_measured_cost(layout: Layout) -> tuple[float | None, float | None, int]:
     """(mean seconds of a completed job, mean bytes of a product, number of completed jobs) of a campaign so far."""
     if not layout.ledger.exists() or holder(layout.metadata) is not None:
         return None, None, 0
-    manifest = read_manifest(layout)
-    seen = ledger.view(layout.ledger, manifest["jobs"])
+    known = manifest.read(layout)
+    seen = ledger.view(layout.ledger, known["jobs"])
     completed = seen.counts[State.COMPLETED]
     if not completed:
         return None, None, 0

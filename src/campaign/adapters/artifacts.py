@@ -157,7 +157,13 @@ def _split_summaries(records: Sequence[Record]) -> tuple[list[Record], dict[str,
             places[name] = {"summary": name, "row": len(column)}
             column.append(value)
         slim.append(replace(record, measurements={**record.measurements, **places}) if arrays else record)
-    return slim, {name: np.asarray(values) for name, values in rows.items()}
+    return slim, {name: _array(values) for name, values in rows.items()}
+
+
+def _array(values: list[Any]) -> npt.NDArray[Any]:
+    """Rows of one measurement; a missing value (null) makes them floats with NaN."""
+    rows = np.asarray(values)
+    return rows if rows.dtype != object else np.asarray(values, dtype=np.float64)
 
 
 def error_entry(record: Record) -> dict[str, Any]:
@@ -197,7 +203,16 @@ def read(path: Path) -> Batch:
         records = tuple(_restore(json.loads(line), summaries) for line in lines)
     except FormatError:
         raise
-    except (zipfile.BadZipFile, OSError, ValueError, KeyError, TypeError, IndexError, EOFError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        EOFError,
+        NotImplementedError,
+    ) as error:
         raise FormatError(Code.FORMAT_DAMAGED, f"{path} is damaged: {type(error).__name__}: {error}") from error
     if len(records) != meta["jobs"]:
         raise FormatError(Code.FORMAT_DAMAGED, f"{path} holds {len(records)} records and promises {meta['jobs']}")
@@ -227,4 +242,3 @@ def _restore(entry: dict[str, Any], summaries: Mapping[str, npt.NDArray[Any]]) -
             rows = summaries[value["summary"]]
             measurements[name] = rows[value["row"]].tolist()
     return Record.from_json(entry)
-

@@ -7,15 +7,14 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import dask
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 from distributed import Client, LocalCluster, Scheduler, Worker, WorkerPlugin, get_worker
 from distributed.utils import sync
 
-from campaign.core.model import Record, Task, task_to_json
-from campaign.graph import JobCall, Lease
+from campaign.core.model import JobCall, Lease, Record, Task, task_to_json
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, Supervisor
 
 SETTINGS = {
@@ -45,7 +44,7 @@ def delayed_jobs(calls: Iterable[JobCall]) -> list[Delayed]:
     from dask._task_spec import Task as DaskTask
     from dask.highlevelgraph import HighLevelGraph
 
-    layer = {call.key: DaskTask(call.key, run_job, task_to_json(call.task)) for call in calls}
+    layer: dict[Any, Any] = {call.key: DaskTask(call.key, run_job, task_to_json(call.task)) for call in calls}
     graph = HighLevelGraph.from_collections("jobs", layer, dependencies=[])
     return [Delayed(key, graph, layer="jobs") for key in layer]
 
@@ -61,7 +60,7 @@ def run_lease(lease: int, tasks: Sequence[Mapping[str, Any]]) -> int:
     Dask re-runs a task that it believes lost; the grant makes sure that a lease starts once.
     """
     worker = get_worker()
-    plugin: SlotsPlugin = worker.plugins[PLUGIN]
+    plugin = cast("SlotsPlugin", worker.plugins[PLUGIN])
     if lease >= 0 and not sync(worker.loop, getattr(worker.scheduler, GRANT), lease=lease, worker=worker.address):
         return 0
 
@@ -148,7 +147,7 @@ class DaskCluster:
         calls = []
         for lease in leases:
             tasks = [task_to_json(call.task) for call in lease.calls]
-            calls.append((lease.number, dask.delayed(run_lease, pure=False)(
+            calls.append((lease.number, delayed(run_lease, pure=False)(
                 lease.number, tasks, dask_key_name=("lease", lease.number)
             )))  # fmt: skip
         futures = self._client.compute([call for _, call in calls], optimize_graph=False)
@@ -169,7 +168,7 @@ class DaskCluster:
     def drain(self) -> None:
         """Let running jobs end and give everything else back."""
         self._draining = True
-        asyncio.ensure_future(self._cluster.scheduler.broadcast(msg={"op": DRAIN}))
+        self._telling = asyncio.ensure_future(self._cluster.scheduler.broadcast(msg={"op": DRAIN}))
 
     async def close(self) -> None:
         """End workers and scheduler."""
@@ -197,7 +196,7 @@ class DaskCluster:
                     self._events.put_nowait(JobEnded(Record.from_json(message["record"])))
                 case "returned":
                     self._return(lease, tuple(message["unstarted"]))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001
             asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
 
     def _return(self, lease: int, unstarted: tuple[int, ...] | None) -> None:

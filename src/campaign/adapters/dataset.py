@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -195,7 +194,7 @@ def sweep_partial(path: Path) -> int:
     """Remove what a killed writer left half written in a store; returns how many files."""
     found = list(path.rglob("*.partial")) if path.exists() else []
     for file in found:
-        os.unlink(file)
+        file.unlink()
     return len(found)
 
 

@@ -83,7 +83,9 @@ class SqliteLedger:
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise StorageError(
-                Code.STORAGE_FULL, f"the ledger {self._path} can't be written: {error}", action="make room, then start again"
+                Code.STORAGE_FULL,
+                f"the ledger {self._path} can't be written: {error}",
+                action="make room, then start again",
             ) from error
         finally:
             if self._db.in_transaction:
@@ -132,11 +134,14 @@ def _attempt_row(record: Record) -> tuple[Any, ...]:
 
 
 def _jobs(db: sqlite3.Connection, size: int) -> JobTable:
-    rows = np.array(db.execute("SELECT job, state, attempts, failures, interruptions FROM job").fetchall(), dtype=np.int64)
+    rows = np.array(
+        db.execute("SELECT job, state, attempts, failures, interruptions FROM job").fetchall(), dtype=np.int64
+    )
     table = JobTable.empty(size)
     if rows.size:
         rows = rows[rows[:, 0] < size]
-        for n, column in enumerate((table.state, table.attempts, table.failures, table.interruptions), start=1):
+        table.state[rows[:, 0]] = rows[:, 1]
+        for n, column in enumerate((table.attempts, table.failures, table.interruptions), start=2):
             column[rows[:, 0]] = rows[:, n]
     return table
 

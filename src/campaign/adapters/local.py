@@ -1,7 +1,8 @@
-"""This machine: its clock, its cores and memory, and slot servers as plain child processes."""
+"""One machine: its clock, its cores and memory, and slot servers as plain child processes."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -68,10 +69,8 @@ class ChildProcess:
 
     def kill(self) -> None:
         """End the whole process group at once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         self.wait()
 
     def wait(self) -> int:

@@ -33,7 +33,11 @@ class CampaignLock:
                 f"{who.get('host', '?')}, since {who.get('since', '?')}",
                 action="wait for it, or stop it there with Ctrl-C or `kill PID`; `campaign status` shows how far it is",
             ) from None
-        me = {"host": socket.gethostname(), "pid": os.getpid(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        me = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, json.dumps(me).encode(), 0)
 

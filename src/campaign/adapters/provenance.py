@@ -11,11 +11,24 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("campaign", "dask", "distributed", "zarr", "numpy", "jax", "diffsky", "diffmah", "diffstar", "dsps", "h5py", "abacusutils")
+PACKAGES = (
+    "campaign",
+    "dask",
+    "distributed",
+    "zarr",
+    "numpy",
+    "jax",
+    "diffsky",
+    "diffmah",
+    "diffstar",
+    "dsps",
+    "h5py",
+    "abacusutils",
+)
 
 
 def now() -> str:
-    """This instant, UTC, ISO 8601."""
+    """The time, UTC, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
@@ -25,7 +38,12 @@ def machine() -> dict[str, Any]:
         user = getpass.getuser()
     except (KeyError, OSError):  # an account without a name, as in containers
         user = "unknown"
-    return {"user": user, "host": socket.gethostname(), "system": platform.platform(), "python": platform.python_version()}
+    return {
+        "user": user,
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
 
 
 def packages() -> dict[str, str]:

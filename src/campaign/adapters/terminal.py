@@ -70,7 +70,9 @@ class PlainView:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         return
 
     def update(self, progress: Progress) -> None:
@@ -90,7 +92,9 @@ class PlainView:
 
 def failure_line(failure: Mapping[str, Any]) -> str:
     """One failed attempt in a line."""
-    return f"{failure['name']} attempt {failure['attempt']} {failure['outcome']}: [{failure['code']}] {failure['message']}"
+    return (
+        f"{failure['name']} attempt {failure['attempt']} {failure['outcome']}: [{failure['code']}] {failure['message']}"
+    )
 
 
 class LiveView:
@@ -106,7 +110,9 @@ class LiveView:
         self._live.__enter__()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._live.__exit__(kind, error, trace)
 
     def update(self, progress: Progress) -> None:
@@ -128,7 +134,9 @@ class LiveView:
             f"elapsed {duration(progress.elapsed_s)}",
         )
         states = Text("  ").join(Text(f"{n} {state.word}", COLOURS[state]) for state, n in progress.counts.items() if n)
-        rows = [Text.from_markup(f"[yellow]![/] {escape(failure_line(f))}", overflow="ellipsis") for f in progress.failures]
+        rows = [
+            Text.from_markup(f"[yellow]![/] {escape(failure_line(f))}", overflow="ellipsis") for f in progress.failures
+        ]
         for row in rows:
             row.no_wrap = True
         return Group(head, bar, states, *rows)

@@ -29,9 +29,10 @@ def open_results(path: str | Path, *, completed_only: bool = True, **keywords: A
             f"there is no dataset at {store}",
             action="give the directory of a campaign that was started once",
         )
-    dataset = xarray.open_zarr(store, **keywords)
+    dataset: xarray.Dataset = xarray.open_zarr(store, **keywords)
     if not completed_only:
         return dataset
     done = dataset["status"] == int(State.COMPLETED)
     measured = [name for name, v in dataset.data_vars.items() if v.attrs.get("campaign_role") == "measurement"]
-    return dataset.assign({name: dataset[name].where(done) for name in measured})
+    masked: xarray.Dataset = dataset.assign({name: dataset[name].where(done) for name in measured})
+    return masked

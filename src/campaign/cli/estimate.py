@@ -7,17 +7,21 @@ import json
 from pathlib import Path
 
 from campaign.adapters.terminal import duration
-from campaign.status import read_measured_cost
 from campaign.core.lifecycle import estimate
 from campaign.layout import Layout
 from campaign.run import EXIT_DONE, config_path, read_config
+from campaign.status import read_measured_cost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, help="the campaign's YAML, or its directory")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key")
-    parser.add_argument("--seconds-per-job", type=float, metavar="S", help="use this time for a job instead of a measured one")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
+    )
+    parser.add_argument(
+        "--seconds-per-job", type=float, metavar="S", help="use this time for a job instead of a measured one"
+    )
     parser.add_argument("--bytes-per-job", type=float, metavar="B", help="use this size of a product likewise")
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
@@ -34,11 +38,15 @@ def command(arguments: argparse.Namespace) -> int:
     source = f"{measured} jobs of this campaign" if measured else "nothing measured yet"
     if arguments.seconds_per_job:
         source = "--seconds-per-job"
-    cost = estimate(jobs, seconds, size, config.resources.slots, config.resources.threads_per_slot, config.execution.timeout_s)
+    cost = estimate(
+        jobs, seconds, size, config.resources.slots, config.resources.threads_per_slot, config.execution.timeout_s
+    )
     if arguments.json:
         print(json.dumps({"jobs": jobs, "based_on": source, **cost}))
         return EXIT_DONE
-    print(f"{jobs} jobs in {config.resources.slots} slots of {config.resources.threads_per_slot} threads (from {source})")
+    print(
+        f"{jobs} jobs in {config.resources.slots} slots of {config.resources.threads_per_slot} threads (from {source})"
+    )
     if cost["wall_s"] is None:
         print(f"at most {duration(cost['wall_limit_s'])}, if every job took its whole time-out")
         print("run a few jobs first, or give --seconds-per-job, for a better estimate")

@@ -6,7 +6,7 @@ import argparse
 from importlib.resources import files
 from pathlib import Path
 
-from campaign import run
+from campaign import manifest, run
 from campaign.adapters.lock import CampaignLock
 from campaign.layout import Layout
 
@@ -15,9 +15,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, help="a YAML to write, or one that exists")
     parser.add_argument(
-        "--template", choices=("quickstart", "production"), default="quickstart", help="what a new configuration starts from"
+        "--template",
+        choices=("quickstart", "production"),
+        default="quickstart",
+        help="what a new configuration starts from",
     )
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
+    )
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -25,15 +30,19 @@ def command(arguments: argparse.Namespace) -> int:
     if not arguments.config.exists():
         template = files("campaign.config") / "templates" / f"{arguments.template}.yaml"
         arguments.config.write_text(template.read_text())
-        print(f"wrote {arguments.config}; next: campaign validate {arguments.config} && campaign run {arguments.config}")
+        print(
+            f"wrote {arguments.config}; next: campaign validate {arguments.config} && campaign run {arguments.config}"
+        )
         return run.EXIT_DONE
     config, generator = run.read_config(arguments.config, arguments.settings)
     plan, layout = run.lay_out(config, generator), Layout(Path(config.directory))
     layout.create()
     lock = CampaignLock(layout.metadata)
     try:
-        run.freeze(plan, layout, generator)
+        manifest.freeze(plan, layout, generator)
     finally:
         lock.release()
-    print(f"{layout.root}: {plan.size} jobs, {len(plan.missing)} of them without input; next: campaign run {arguments.config}")
+    print(
+        f"{layout.root}: {plan.size} jobs, {len(plan.missing)} of them without input; next: campaign run {arguments.config}"
+    )
     return run.EXIT_DONE

@@ -6,9 +6,9 @@ import argparse
 import time
 from pathlib import Path
 
-from campaign.status import read_status
 from campaign.cli.status import find_campaign, words
 from campaign.run import EXIT_DONE
+from campaign.status import read_status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,8 +23,12 @@ SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, help="the campaign's YAML, or its directory")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key")
-    parser.add_argument("--limit", type=int, default=SHOWN, metavar="N", help=f"show N jobs (default {SHOWN}; 0 for all)")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
+    )
+    parser.add_argument(
+        "--limit", type=int, default=SHOWN, metavar="N", help=f"show N jobs (default {SHOWN}; 0 for all)"
+    )
     parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.add_argument("--csv", action="store_true", help="every job as CSV")
 
@@ -37,7 +41,9 @@ def command(arguments: argparse.Namespace) -> int:
         _write_csv(plan)
     elif arguments.json:
         limit = arguments.limit or plan.size
-        print(json.dumps({**_head(plan), "jobs": list(islice(_rows(plan), limit)), "missing": _missing(plan)}, indent=1))
+        print(
+            json.dumps({**_head(plan), "jobs": list(islice(_rows(plan), limit)), "missing": _missing(plan)}, indent=1)
+        )
     else:
         _print(plan, arguments.limit or plan.size)
     return EXIT_DONE
@@ -54,7 +60,9 @@ def print_dry_run(config: Config, generator: Generator, *, as_json: bool) -> int
         print(json.dumps({**_head(plan), "would_run": rows, "missing": _missing(plan)}, indent=1))
         return EXIT_DONE
     resources = config.resources
-    print(f"would run {len(rows)} of {plan.size} jobs in {resources.slots} slots of {resources.threads_per_slot} threads,")
+    print(
+        f"would run {len(rows)} of {plan.size} jobs in {resources.slots} slots of {resources.threads_per_slot} threads,"
+    )
     print(f"writing to {config.directory}; {len(skipped)} are done or lack their input")
     for row in rows:
         print(f"{row['name']}\t{row['product']}\tseed {row['seed']}\t{row['task_fingerprint'][:12]}")
@@ -117,12 +125,21 @@ def _print(plan: Plan, limit: int) -> None:
     console = Console()
     head = _head(plan)
     axes = " x ".join(f"{n} {name}s" for name, n in head["axes"].items())
-    console.print(f"[bold]{plan.config.version} {plan.config.name}[/]: {plan.size} jobs ({axes}) in {head['batches']} batches")
-    console.print(f"order {head['order']}, {len(plan.variants)} resolved configuration(s), fingerprint {plan.fingerprint[:12]}")
+    console.print(
+        f"[bold]{plan.config.version} {plan.config.name}[/]: {plan.size} jobs ({axes}) in {head['batches']} batches"
+    )
+    console.print(
+        f"order {head['order']}, {len(plan.variants)} resolved configuration(s), fingerprint {plan.fingerprint[:12]}"
+    )
     table = Table("batch", "job", "name", "seed", "fingerprint", "product")
     for row in islice(_rows(plan), limit):
         table.add_row(
-            str(row["batch"]), str(row["job"]), row["name"], str(row["seed"]), row["task_fingerprint"][:12], row["product"]
+            str(row["batch"]),
+            str(row["job"]),
+            row["name"],
+            str(row["seed"]),
+            row["task_fingerprint"][:12],
+            row["product"],
         )
     console.print(table)
     if limit < plan.size:
@@ -134,7 +151,9 @@ def _print_missing(plan: Plan, limit: int) -> None:
     if not plan.missing:
         return
     realizations = {plan.grid.point(m.job)[plan.grid.axes[0].name] for m in plan.missing}
-    print(f"missing input: {len(plan.missing)} jobs, {len(realizations)} of {plan.grid.shape[0]} {plan.grid.axes[0].name}s")
+    print(
+        f"missing input: {len(plan.missing)} jobs, {len(realizations)} of {plan.grid.shape[0]} {plan.grid.axes[0].name}s"
+    )
     for entry in _missing(plan)[:limit]:
         with_ = f" (skipped with {entry['skipped_with']})" if entry["skipped_with"] else ""
         print(f"  {entry['name']}: {entry['path']}{with_}")

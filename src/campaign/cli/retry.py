@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from campaign import run
+from campaign import manifest, run
 from campaign.core.model import State
 from campaign.layout import Layout
 
@@ -27,22 +27,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """`campaign retry`."""
     from campaign.adapters.journal import JournalDirectory
+    from campaign.adapters.local import SystemClock
     from campaign.adapters.lock import CampaignLock
-    from campaign.status import read_manifest
 
     config, generator = run.read_config(run.config_path(arguments.campaign))
     layout = Layout(Path(config.directory))
-    read_manifest(layout)
+    manifest.read(layout)
     plan = run.lay_out(config, generator)
     lock = CampaignLock(layout.metadata)
     try:
-        run.freeze(plan, layout, generator)
+        manifest.freeze(plan, layout, generator)
         gatherer = run.open_gatherer(plan, generator, layout)
         gatherer.recover(JournalDirectory(layout.journals))
         wanted = [State[word.upper()] for word in arguments.state or RETRIED]
         jobs = [int(job) for job in np.flatnonzero(np.isin(gatherer.table.state, wanted))]
         if not arguments.dry_run:
-            gatherer.requeue(jobs, run.SystemClock().now_ms())
+            gatherer.requeue(jobs, SystemClock().now_ms())
         gatherer.close()
     finally:
         lock.release()

@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from campaign.status import Status, read_status
 from campaign.layout import Layout
 from campaign.run import EXIT_DONE, config_path, read_config
+from campaign.status import Status, read_status
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,9 @@ from campaign.run import EXIT_DONE, EXIT_USAGE, read_config
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, nargs="?", help="the campaign's YAML")
-    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key")
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
+    )
     parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of the YAML, for editors")
     parser.add_argument("--resolved", action="store_true", help="print the configuration with every default")

@@ -26,7 +26,11 @@ def _problem(entry: Any, model: type[BaseModel], layer: Layer, prefix: Path_) ->
     if entry["type"] == "extra_forbidden":
         known = _fields_at(model, entry["loc"][:-1])
         return Problem(
-            layer.where(location, key=True), dotted, f"unknown key {location[-1]!r}", ", ".join(known), nearest(str(location[-1]), known)
+            layer.where(location, key=True),
+            dotted,
+            f"unknown key {location[-1]!r}",
+            ", ".join(known),
+            nearest(str(location[-1]), known),
         )
     if entry["type"] == "missing":
         return Problem(layer.where(location[:-1], key=True), dotted, "nothing", "this key is required")
@@ -47,7 +51,7 @@ def _allowed(entry: Any) -> str:
 
 
 def _in_document(location: Sequence[str | int], layer: Layer, prefix: Path_) -> Path_:
-    """pydantic's location without the tags of unions, which the document does not have."""
+    """Pydantic's location without the tags of unions, which the document does not have."""
     path: Path_ = prefix
     node: Any = layer.values
     for part in prefix:

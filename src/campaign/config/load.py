@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,9 @@ def _machine(layer: Layer, path: Path) -> tuple[Machine, Layer]:
     known = sorted(p.stem for p in MACHINES.glob("*.yaml"))
     file = path.parent / name if name.endswith((".yaml", ".yml")) else MACHINES / f"{name}.yaml"
     if not name.endswith((".yaml", ".yml")) and name not in known:
-        problem = Problem(layer.where(("machine",)), "machine", shown(name), f"{', '.join(known)}, or a path", nearest(name, known))
+        problem = Problem(
+            layer.where(("machine",)), "machine", shown(name), f"{', '.join(known)}, or a path", nearest(name, known)
+        )
         raise ConfigError((problem,))
     raw = source.read_yaml(file, os.environ)
     problems: list[Problem] = list(raw.problems)
@@ -126,6 +129,7 @@ class _Freezer:
         self._problems.append(Problem(self._layer.where(path), dotted, found, allowed, suggestion))
 
     def _axes(self, science: ScienceSection) -> tuple[Axis, ...]:
+        numbers: Sequence[float]
         match science.realizations:
             case int() as count:
                 numbers = list(range(count))
@@ -133,8 +137,8 @@ class _Freezer:
                 numbers = selection.numbers()
             case list() as values:
                 numbers = values
-        for key, values in (("realizations", numbers), ("redshifts", science.redshifts)):
-            twice = sorted({v for v in values if values.count(v) > 1}) if len(set(values)) < len(values) else []
+        for key, values in {"realizations": numbers, "redshifts": science.redshifts}.items():
+            twice = [value for value, times in Counter(values).items() if times > 1]
             if twice:
                 self._complain(("science", key), f"{twice[0]} twice", "each value once")
         if science.snapshots is not None and science.snapshots != len(science.redshifts):
@@ -142,9 +146,13 @@ class _Freezer:
             self._complain(("science", "snapshots"), found, f"{len(science.redshifts)}, or leave it out")
         rounded = {round(z, 3) for z in science.redshifts}
         if len(rounded) < len(set(science.redshifts)):
-            self._complain(("science", "redshifts"), "two that agree in three decimals", "redshifts at least 0.001 apart")
+            self._complain(
+                ("science", "redshifts"), "two that agree in three decimals", "redshifts at least 0.001 apart"
+            )
         if len(numbers) * len(science.redshifts) > MAX_JOBS:
-            self._complain(("science", "realizations"), f"{len(numbers) * len(science.redshifts)} jobs", f"at most {MAX_JOBS}")
+            self._complain(
+                ("science", "realizations"), f"{len(numbers) * len(science.redshifts)} jobs", f"at most {MAX_JOBS}"
+            )
         return (
             Axis("realization", tuple(numbers), "1", "realization of the initial conditions"),
             Axis("redshift", tuple(science.redshifts), "1", "redshift of the snapshot"),
@@ -160,7 +168,9 @@ class _Freezer:
         asked, machine = self._document.resources, self._machine
         if asked.job_type not in machine.job_types:
             known = sorted(machine.job_types)
-            self._complain(("resources", "job_type"), shown(asked.job_type), ", ".join(known), nearest(asked.job_type, known))
+            self._complain(
+                ("resources", "job_type"), shown(asked.job_type), ", ".join(known), nearest(asked.job_type, known)
+            )
         need = asked.memory_requirement
         if need is not None and need not in machine.memory_requirements:
             known = list(machine.memory_requirements)
@@ -225,7 +235,13 @@ class _Freezer:
         return Layer(values, keys, places)
 
     def _override(
-        self, n: int, job: JobSection, model: type[BaseModel], base: dict[str, Any], resolved: dict[str, Any], axes: tuple[Axis, ...]
+        self,
+        n: int,
+        job: JobSection,
+        model: type[BaseModel],
+        base: dict[str, Any],
+        resolved: dict[str, Any],
+        axes: tuple[Axis, ...],
     ) -> JobOverride | None:
         where: dict[str, tuple[Scalar, ...]] = {}
         known = {axis.name: axis for axis in axes}

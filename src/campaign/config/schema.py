@@ -10,7 +10,17 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 SCHEMA_VERSION = 1
 MAX_JOBS = 10_000_000
 
-_UNITS = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS = {
+    "B": 1,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+}
 
 
 def _bytes_of(value: Any) -> Any:
@@ -55,11 +65,9 @@ class RealizationRange(_Section):
 
     def numbers(self) -> list[int]:
         """The realizations that are meant, in the order given."""
-        if self.values is not None:
-            base = self.values
-        else:
-            base = [self.start + i * self.step for i in range(self.count or 0)]
-        return [*base, *(i for i in self.include if i not in set(base))]
+        base = self.values or [self.start + i * self.step for i in range(self.count or 0)]
+        known = set(base)
+        return [*base, *(i for i in dict.fromkeys(self.include) if i not in known)]
 
 
 def _kind_of(value: Any) -> str:
@@ -130,7 +138,9 @@ class ResourcesSection(_Section):
 class OutputsSection(_Section):
     """Where results go and what they are called."""
 
-    base_path: Annotated[str, Field(min_length=1, description="the campaign is made below this directory")] = "campaigns"
+    base_path: Annotated[str, Field(min_length=1, description="the campaign is made below this directory")] = (
+        "campaigns"
+    )
     naming_scheme: Annotated[str, Field(min_length=1, max_length=200)] = "mock_{redshift}"
     compression: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
     metadata_format: Literal["json"] = "json"

@@ -13,7 +13,6 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.scalarbool import ScalarBoolean
-from ruamel.yaml.timestamp import TimeStamp
 
 from campaign.errors import ConfigError, Problem
 
@@ -120,22 +119,17 @@ class _Reader:
         return self.convert(node[key], path)
 
     def _scalar(self, node: Any, path: Path_) -> Any:
-        match node:
-            case None | bool():
-                return node
-            case ScalarBoolean():
-                return bool(node)
-            case int():
-                return int(node)
-            case float():
-                return float(node)
-            case str():
-                return self._expand(str(node), path)
-            case TimeStamp():
-                return node.isoformat()
-        self.layer.problems.append(
-            Problem(self.layer.where(path), _dotted(path), _shown(node), "a number, a text, true, false or null")
-        )
+        if isinstance(node, str):
+            return self._expand(str(node), path)
+        if isinstance(node, ScalarBoolean):
+            return bool(node)
+        for plain in (bool, int, float):
+            if isinstance(node, plain):
+                return plain(node)
+        if node is not None:
+            place = self.layer.where(path)
+            allowed = "a number, a text, true, false or null; put quotes around a text that looks like a date"
+            self.layer.problems.append(Problem(place, _dotted(path), _shown(node), allowed))
         return None
 
     def _expand(self, text: str, path: Path_) -> str:
@@ -143,7 +137,9 @@ class _Reader:
             name = match.group(1)
             if name not in self.environment:
                 allowed = f"a set environment variable; `export {name}=...`"
-                self.layer.problems.append(Problem(self.layer.where(path), _dotted(path), f"unset ${{{name}}}", allowed))
+                self.layer.problems.append(
+                    Problem(self.layer.where(path), _dotted(path), f"unset ${{{name}}}", allowed)
+                )
             return self.environment.get(name, "")
 
         return VARIABLE.sub(value_of, text)

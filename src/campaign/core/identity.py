@@ -29,7 +29,9 @@ def resolved_config_hash(config: Mapping[str, Any]) -> str:
 
 def task_fingerprint(generator: str, point: Point, seed: int, config_hash: str) -> str:
     """SHA-256, in hexadecimal, of what decides a job's result: generator, point, seed, resolved configuration."""
-    return _sha256(f"campaign-task-{FINGERPRINT_VERSION}:{generator}:{canonical_json(dict(point))}:{seed}:{config_hash}")
+    return _sha256(
+        f"campaign-task-{FINGERPRINT_VERSION}:{generator}:{canonical_json(dict(point))}:{seed}:{config_hash}"
+    )
 
 
 def job_seed(campaign_seed: int, point: Point) -> int:

@@ -119,7 +119,9 @@ class JobTable:
     def judge(self, record: Record, policy: Execution) -> Verdict:
         """Decide about the record's job as if the record were folded in."""
         blamed, interrupted = _counted(record)
-        return judge(record, int(self.failures[record.job]) + blamed, int(self.interruptions[record.job]) + interrupted, policy)
+        return judge(
+            record, int(self.failures[record.job]) + blamed, int(self.interruptions[record.job]) + interrupted, policy
+        )
 
     def fold(self, record: Record) -> bool:
         """Take a record with its verdict in; True where it now speaks for the job."""

@@ -157,6 +157,26 @@ def task_to_json(task: Task) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class JobCall:
+    """The node of the graph that makes one attempt at one job."""
+
+    task: Task
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Key of the call. The constant first word keeps Dask from making a task prefix for each job."""
+        return ("job", self.task.job)
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Calls that run one after another in one slot: what the scheduler sees as one task."""
+
+    number: int
+    calls: tuple[JobCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class JobOverride:
     """Settings for the jobs whose point matches `where`."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from campaign.errors import Code, JobError
+from campaign.errors import Code, ProductError
 from campaign.generators.galaxies.halos import HaloCatalog
 from campaign.generators.galaxies.mpi import MPIContext, MPIError
 from campaign.generators.galaxies.populate import GalaxyCatalog
@@ -56,7 +56,7 @@ def write_parallel_hdf5(
     Under several ranks the slabs are gathered to rank 0 in rank order, which is the order of a single rank. Raises
     MPIError where gathering fails and OSError where the file can't be written.
     """
-    columns = {
+    columns: dict[str, Mapping[str, npt.NDArray[Any]]] = {
         "galaxies": {
             "position": galcat.positions,
             "velocity": galcat.velocities,
@@ -117,7 +117,7 @@ def _write_column(group: Any, name: str, column: npt.NDArray[Any], compression: 
 def verify_catalogue(path: str | Path, expected_galaxies: int, expected_halos: int) -> None:
     """Read a closed catalogue from end to end.
 
-    Raises JobError (`product.invalid`) unless every column is complete, finite and as long as the counts say, all
+    Raises ProductError unless every column is complete, finite and as long as the counts say, all
     positions lie in the box, and the counts are the expected ones.
     """
     import h5py
@@ -145,5 +145,7 @@ def _verify_group(path: str | Path, group: Any, expected: int, box: float) -> No
             raise _invalid(path, f"{dataset.name} leaves the box of {box} Mpc/h")
 
 
-def _invalid(path: str | Path, why: str) -> JobError:
-    return JobError(Code.PRODUCT_INVALID, f"{path} is not a complete catalogue: {why}", action="it will be made again")
+def _invalid(path: str | Path, why: str) -> ProductError:
+    return ProductError(
+        Code.PRODUCT_INVALID, f"{path} is not a complete catalogue: {why}", action="it will be made again"
+    )

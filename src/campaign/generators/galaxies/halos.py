@@ -69,7 +69,7 @@ def load_and_filter_halos(
             f"there is no halo catalogue at {path}",
             action="check simulation_root, simulation_suite, cosmology, first_phase and the redshifts",
         )
-    columns, metadata = _read(path, cleaned)
+    columns, metadata = _read(path, cleaned=cleaned)
     _check(path, columns, metadata)
     masses = columns["N"].astype(np.float64) * metadata.particle_mass
     keep = np.flatnonzero(masses >= min_mass)
@@ -98,7 +98,7 @@ def _slab(x: Floats, box_size: float, size: int) -> npt.NDArray[np.int64]:
     return np.clip(((x.astype(np.float64) / box_size + 0.5) * size).astype(np.int64), 0, size - 1)
 
 
-def _read(path: Path, cleaned: bool) -> tuple[dict[str, npt.NDArray[np.generic]], HaloMetadata]:
+def _read(path: Path, *, cleaned: bool) -> tuple[dict[str, npt.NDArray[np.generic]], HaloMetadata]:
     from abacusnbody.data.compaso_halo_catalog import CompaSOHaloCatalog
 
     try:

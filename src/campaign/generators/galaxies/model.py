@@ -29,8 +29,13 @@ from diffmah.diffmahpop_kernels.covariance_kernels import _get_diffmahpop_cov
 from diffmah.diffmahpop_kernels.frac_early_cens import _frac_early_cens_kern
 from diffsky.mass_functions.mc_subs import _compute_mean_subhalo_counts, generate_subhalopop_kern
 from diffstar import calc_sfh_singlegal
-from diffstar.defaults import DEFAULT_Q_U_PARAMS_UNQUENCHED, FB, T_TABLE_MIN, DiffstarUParams
-from diffstar.defaults import get_bounded_diffstar_params
+from diffstar.defaults import (
+    DEFAULT_Q_U_PARAMS_UNQUENCHED,
+    FB,
+    T_TABLE_MIN,
+    DiffstarUParams,
+    get_bounded_diffstar_params,
+)
 from diffstar.diffstarpop import DEFAULT_DIFFSTARPOP_PARAMS
 from diffstar.diffstarpop.kernels.diffstarpop_mgash import _diffstarpop_means_covs
 
@@ -102,7 +107,9 @@ def _select(condition: Array, chosen: tuple[Array, ...], other: tuple[Array, ...
     return [jnp.where(condition, a, b) for a, b in zip(chosen, other, strict=True)]
 
 
-def _growth(early: DiffmahParams, late: DiffmahParams, log_mass: Array, u: Array, z: Array, epoch: Epoch) -> DiffmahParams:
+def _growth(
+    early: DiffmahParams, late: DiffmahParams, log_mass: Array, u: Array, z: Array, epoch: Epoch
+) -> DiffmahParams:
     """Growth history of one halo, scattered about the mean of its type, through `log_mass` at the epoch."""
     fraction_early = _frac_early_cens_kern(DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs)
     mean = get_unbounded_mah_params(DiffmahParams(*_select(u < fraction_early, early, late)))

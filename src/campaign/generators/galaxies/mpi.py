@@ -41,7 +41,9 @@ def initialize_mpi_jax() -> MPIContext:
         devices = tuple(jax.local_devices())
     except RuntimeError as error:
         raise JAXError(
-            Code.GENERATOR_UNAVAILABLE, f"JAX finds no device: {error}", action="set JAX_PLATFORMS=cpu to compute on CPUs"
+            Code.GENERATOR_UNAVAILABLE,
+            f"JAX finds no device: {error}",
+            action="set JAX_PLATFORMS=cpu to compute on CPUs",
         ) from error
     return MPIContext(comm, rank, size, devices)
 

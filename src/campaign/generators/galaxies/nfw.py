@@ -18,7 +18,8 @@ _Y = np.concatenate([[0.0], np.logspace(-4, 2.5, 4096)])
 
 def enclosed(y: Floats) -> Floats:
     """Dimensionless NFW mass within y = r / r_s: ln(1 + y) - y / (1 + y)."""
-    return np.log1p(y) - y / (1 + y)
+    mass: Floats = np.log1p(y) - y / (1 + y)
+    return mass
 
 
 _M = enclosed(_Y)
@@ -26,12 +27,14 @@ _M = enclosed(_Y)
 
 def radius_fraction(u: Floats, concentration: Floats) -> Floats:
     """Radius in units of the halo's, of the mass fraction `u` in [0, 1): one table serves every concentration."""
-    return np.interp(u * enclosed(concentration), _M, _Y) / concentration
+    fraction: Floats = np.interp(u * enclosed(concentration), _M, _Y) / concentration
+    return fraction
 
 
 def concentration(mass: Floats, redshift: float) -> Floats:
     """Mean concentration for the mean-density edge, halo mass in Msun/h: Duffy et al. 2008, table 1, full sample."""
-    return 10.14 * (mass / 2e12) ** -0.081 * (1 + redshift) ** -1.01
+    mean: Floats = 10.14 * (mass / 2e12) ** -0.081 * (1 + redshift) ** -1.01
+    return mean
 
 
 def radius(mass: Floats, omega_m: float) -> Floats:
@@ -51,4 +54,5 @@ def offsets(u: Floats, mass: Floats, omega_m: float, redshift: float) -> Floats:
     cos = 2 * u[:, 1] - 1
     sin = np.sqrt(1 - cos**2)
     azimuth = 2 * np.pi * u[:, 2]
-    return r[:, None] * np.stack([sin * np.cos(azimuth), sin * np.sin(azimuth), cos], axis=1)
+    vectors: Floats = r[:, None] * np.stack([sin * np.cos(azimuth), sin * np.sin(azimuth), cos], axis=1)
+    return vectors

@@ -55,7 +55,10 @@ class GalaxiesOptions(BaseModel):
     cosmology: Annotated[str, Field(pattern=r"^c\d{3}$", description="AbacusSummit cosmology")] = "c000"
     first_phase: Annotated[
         int | None,
-        Field(ge=0, description="phase of realization 0; realization r has this plus r; 3000 in AbacusSummit_small, else 0"),
+        Field(
+            ge=0,
+            description="phase of realization 0; realization r has this plus r; 3000 in AbacusSummit_small, else 0",
+        ),
     ] = None
     cleaned: Annotated[bool, Field(description="read the cleaned halo catalogues")] = True
     min_mass: Annotated[float, Field(gt=0, description="smallest host halo mass, Msun/h")] = 1e12

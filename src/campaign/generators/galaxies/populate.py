@@ -65,7 +65,11 @@ def generate_galaxies(
         galaxies = _populate_reference(halo_catalog, galaxy_model_params, seed)
     else:
         galaxies = _populate(halo_catalog, galaxy_model_params, seed)
-    for name, column in {"positions": galaxies.positions, "velocities": galaxies.velocities, **galaxies.properties}.items():
+    for name, column in {
+        "positions": galaxies.positions,
+        "velocities": galaxies.velocities,
+        **galaxies.properties,
+    }.items():
         bad = int(np.count_nonzero(~np.isfinite(column)))
         if bad:
             raise ModelError(
@@ -93,16 +97,16 @@ def _populate(halos: HaloCatalog, params: GalaxyModelParams, seed: int) -> Galax
     host = np.repeat(np.arange(len(halos)), counts)
     ordinal = _ordinals(counts)
     sat = _tiled(
-        lambda w, n, m, *mah: model.satellite_tile(base, w, n, m, model.DiffmahParams(*mah), limit, epoch),
+        lambda w, n, m, *mah: model.satellite_tile(base, w, n, m, type(cen.mah)(*mah), limit, epoch),
         words[host],
         ordinal,
         log_mass[host],
         *[column[host] for column in cen.mah],
     )
-    return _assemble(halos, counts, host, cen, sat, log_mass)
+    return _assemble(halos, host, cen, sat, log_mass)
 
 
-def _assemble(halos: HaloCatalog, counts: Any, host: Any, cen: Any, sat: Any, log_mass: Any) -> GalaxyCatalog:
+def _assemble(halos: HaloCatalog, host: Any, cen: Any, sat: Any, log_mass: Any) -> GalaxyCatalog:
     """Weave satellites in behind their centrals and put them into phase space."""
     meta = halos.metadata
     owner = np.concatenate([np.arange(len(halos)), host])
@@ -111,7 +115,9 @@ def _assemble(halos: HaloCatalog, counts: Any, host: Any, cen: Any, sat: Any, lo
     shift = nfw.offsets(sat.u_phase_space.astype(np.float64), host_mass, meta.omega_m, meta.redshift)
     sigma = nfw.velocity_dispersion(host_mass, nfw.radius(host_mass, meta.omega_m), meta.redshift)
     positions = np.concatenate([halos.positions, halos.positions[host] + shift])[weave]
-    velocities = np.concatenate([halos.velocities, halos.velocities[host] + sigma[:, None] * sat.normal_velocity])[weave]
+    velocities = np.concatenate([halos.velocities, halos.velocities[host] + sigma[:, None] * sat.normal_velocity])[
+        weave
+    ]
     is_central = np.concatenate([np.ones(len(halos), np.uint8), np.zeros(len(host), np.uint8)])
     return GalaxyCatalog(
         positions=wrap(positions, meta.box_size),
@@ -138,7 +144,8 @@ def _poisson(u: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> npt.N
     """Poisson counts by inversion: one uniform, one count."""
     from scipy.stats import poisson
 
-    return np.maximum(poisson.ppf(u.astype(np.float64), mean.astype(np.float64)), 0).astype(np.int64)
+    drawn: npt.NDArray[np.float64] = poisson.ppf(u.astype(np.float64), mean.astype(np.float64))
+    return np.maximum(drawn, 0).astype(np.int64)
 
 
 def _ordinals(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
@@ -151,9 +158,7 @@ def _tiled(kernel: Callable[..., Any], *columns: npt.NDArray[Any]) -> Any:
     """Run `kernel` over the rows in tiles of one shape; the last one is padded with copies of a valid row and cut."""
     import jax
 
-    parts = [
-        jax.tree.map(lambda leaf, n=rows: np.asarray(leaf)[:n], kernel(*tile)) for tile, rows in _tiles(columns)
-    ]
+    parts = [jax.tree.map(lambda leaf, n=rows: np.asarray(leaf)[:n], kernel(*tile)) for tile, rows in _tiles(columns)]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
@@ -164,10 +169,13 @@ def _tiles(columns: tuple[npt.NDArray[Any], ...]) -> Iterator[tuple[list[npt.NDA
     filler = [c[:1] if total else _harmless(c) for c in columns]
     for start in range(0, max(total, 1), TILE):
         rows = min(TILE, total - start)
-        yield [
-            np.concatenate([c[start : start + rows], np.repeat(f, TILE - rows, axis=0)])
-            for c, f in zip(columns, filler, strict=True)
-        ], rows
+        yield (
+            [
+                np.concatenate([c[start : start + rows], np.repeat(f, TILE - rows, axis=0)])
+                for c, f in zip(columns, filler, strict=True)
+            ],
+            rows,
+        )
 
 
 def _harmless(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

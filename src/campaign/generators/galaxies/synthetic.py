@@ -8,7 +8,6 @@ al. 2008, so that the mean density is exactly n(M) and the correlation of haloes
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -101,7 +100,9 @@ def smoothed_power(k: Floats, options: SyntheticOptions) -> Floats:
     return power * np.exp(-((k * options.cell_size / 2) ** 2))
 
 
-def draw_haloes(options: SyntheticOptions, field: Field, redshift: float, seed: int, phase: int) -> dict[str, npt.NDArray[Any]]:
+def draw_haloes(
+    options: SyntheticOptions, field: Field, redshift: float, seed: int, phase: int
+) -> dict[str, npt.NDArray[Any]]:
     """Haloes of one snapshot: `position` (n, 3) in [-box/2, box/2) Mpc/h, `velocity` (n, 3) km/s, `mass` (n,) Msun/h."""
     known = theory(redshift, options.min_mass)
     stream = _stream(seed, phase, 1 + round(1000 * redshift))
@@ -124,14 +125,16 @@ def draw_haloes(options: SyntheticOptions, field: Field, redshift: float, seed: 
 
 
 def _masses_within(known: Theory, b: int, u: Floats) -> Floats:
-    """ln M inside bin `b`: the density falls as a power law between the neighbours' mean densities."""
+    """Ln M inside bin `b`: the density falls as a power law between the neighbours' mean densities."""
     lo, hi = known.edges[b], known.edges[b + 1]
     before, after = known.density[max(b - 1, 0)], known.density[min(b + 1, MASS_BINS - 1)]
     span = (min(b + 1, MASS_BINS - 1) - max(b - 1, 0)) * (hi - lo)
     slope = np.log(max(after, 1e-300) / max(before, 1e-300)) / span
     if abs(slope) * (hi - lo) < 1e-6:
-        return lo + u * (hi - lo)
-    return lo + np.log1p(u * np.expm1(slope * (hi - lo))) / slope
+        drawn: Floats = lo + u * (hi - lo)
+    else:
+        drawn = lo + np.log1p(u * np.expm1(slope * (hi - lo))) / slope
+    return drawn
 
 
 def _stream(seed: int, phase: int, purpose: int) -> np.random.Generator:
@@ -147,7 +150,7 @@ def ensure_catalogue(path: Path, options: SyntheticOptions, redshift: float, see
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         write_compaso(scratch, haloes, options, redshift, simulation=path.parents[1].name)
-        os.rename(scratch, path)
+        scratch.rename(path)
     except OSError:
         shutil.rmtree(scratch, ignore_errors=True)
         if not (path / "halo_info").is_dir():  # another process may have been faster

@@ -1,0 +1,127 @@
+"""A generator whose every attempt does what a script says: the faults of the real world as data.
+
+Not installed as a generator; a test makes it one by an entry point of its own, as a user's plug-in would be.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from campaign.core.model import Axis, Point, Task, Variable
+from campaign.errors import Code, InputError, JobError, ProductError
+
+BIN = Axis("bin", (0.5, 1.5, 2.5, 3.5), "1", "bin centre")
+
+
+class ScriptedOptions(BaseModel):
+    """What the attempts do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    script: dict[str, list[str]] = {}
+    """Job name -> outcome of each attempt; the last one repeats. A job that is not named succeeds."""
+    seconds: float = 0.0
+    """Time of a successful attempt."""
+    truth: str = ""
+    """File that gets a line from each attempt, written by the job itself: the oracle of a test."""
+    inputs: str = ""
+    """Directory that must hold a file `<realization>_<redshift>` for each job, if set."""
+    slot_fails: bool = False
+    """Whether the generator can't be warmed up."""
+
+
+class Scripted:
+    """Writes a small text product; its measurements depend on the job's seed alone."""
+
+    name = "scripted"
+    version = "1"
+    suffix = ".txt"
+    options = ScriptedOptions
+    incidental = ("script", "seconds", "truth", "inputs", "slot_fails")
+
+    def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
+
+    def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
+        return {}
+
+    def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
+        return (f"{config['inputs']}/{point['realization']}_{point['redshift']}",) if config["inputs"] else ()
+
+    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
+        return (
+            Variable("count", "i8", "1", "a number"),
+            Variable("mean", "f8", "1", "another"),
+            Variable("spectrum", "f8", "1", "several", (BIN,)),
+        )
+
+    def environment(self, directory: str) -> dict[str, str]:
+        return {}
+
+    def warm_up(self, config: Mapping[str, Any]) -> None:
+        if config["slot_fails"]:
+            raise RuntimeError("this generator can't be warmed up")
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        phase("act")
+        if task.config["truth"]:
+            _append(task.config["truth"], f"{task.name} {task.attempt}\n")
+        outcomes = task.config["script"].get(task.name, ["ok"])
+        outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
+        target.write_text(f"{task.name} {task.seed} {task.task_fingerprint}\n")
+        measured: dict[str, Any] = {
+            "count": task.seed % 1000,
+            "mean": (task.seed % 997) / 7,
+            "spectrum": [float((task.seed >> n) % 101) for n in range(4)],
+        }
+        return _act(outcome, task, target, measured)
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        if not product.exists() or not product.read_text().startswith(f"{task.name} {task.seed} "):
+            raise ProductError(Code.PRODUCT_INVALID, f"{product.name} is not what was made")
+
+
+def _append(path: str, line: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    os.write(handle, line.encode())
+    os.close(handle)
+
+
+def _act(outcome: str, task: Task, target: Path, measured: dict[str, Any]) -> dict[str, Any]:
+    """Do what the script says; returns the measurements where the attempt goes on."""
+    actions: dict[str, Callable[[], Any]] = {
+        "ok": lambda: time.sleep(task.config["seconds"]),
+        "raise": lambda: _raise(ValueError("the script says so")),
+        "fatal": lambda: _raise(JobError(Code.INPUT_NOT_FINITE, "a column is not finite")),
+        "missing_input": lambda: _raise(InputError(Code.INPUT_MISSING, "the input went away")),
+        "hang": lambda: time.sleep(3600),
+        "segfault": lambda: ctypes.string_at(0),
+        "exit": lambda: os._exit(7),
+        "kill": lambda: os.kill(os.getpid(), 9),
+        "leak": _leak,
+        "garbage": lambda: target.write_text("garbage"),
+        "no_product": target.unlink,
+        "full_disk": lambda: _raise(OSError(28, "No space left on device")),
+        "nan": lambda: measured.update(mean=float("nan"), spectrum=[1.0, float("nan"), 3.0, 4.0]),
+        "wrong_shape": lambda: measured.update(spectrum=[1.0]),
+    }
+    actions[outcome]()
+    return measured
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _leak() -> None:
+    held = []
+    while True:
+        held.append(bytearray(b"x" * 2**24))
+        time.sleep(0.01)
