@@ -316,16 +316,14 @@ class Execution:
             batches = [await self._finished.get()]
             while not self._finished.empty():
                 batches.append(self._finished.get_nowait())
-            try:
-                await asyncio.to_thread(self._committer.commit, batches)
-                now = self._clock.monotonic_s()
-                if now - flushed > max(self._policy.flush_interval_s, 20 * cost):
-                    await asyncio.to_thread(self._committer.flush)
-                    flushed = self._clock.monotonic_s()
-                    cost = flushed - now
-            finally:
-                for _ in batches:
-                    self._finished.task_done()
+            await asyncio.to_thread(self._committer.commit, batches)
+            now = self._clock.monotonic_s()
+            if now - flushed > max(self._policy.flush_interval_s, 20 * cost):
+                await asyncio.to_thread(self._committer.flush)
+                flushed = self._clock.monotonic_s()
+                cost = flushed - now
+            for _ in batches:  # not when committing failed: then the queue never counts as emptied
+                self._finished.task_done()
 
     async def _last_commits(self, commits: asyncio.Task[None]) -> None:
         """Wait until everything that ended is committed; StorageError where it can't be."""

@@ -14,6 +14,22 @@ from campaign.config.source import Layer, Path_
 from campaign.errors import Problem
 
 
+def validated(
+    model: type[BaseModel], values: Any, layer: Layer, problems: list[Problem], prefix: Path_ = ()
+) -> Any | None:
+    """`values` as an instance of `model`; None, and the complaints added to `problems`, where they are not."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        problems += problems_of(error, model, layer, prefix)
+        return None
+
+
+def complaint(layer: Layer, path: Path_, found: str, allowed: str, suggestion: str = "") -> Problem:
+    """A mistake that no single key shows."""
+    return Problem(layer.where(path), ".".join(str(part) for part in path), found, allowed, suggestion)
+
+
 def problems_of(error: ValidationError, model: type[BaseModel], layer: Layer, prefix: Path_ = ()) -> list[Problem]:
     """One problem for each complaint. `prefix` is where the validated part lies in the document."""
     return [_problem(entry, model, layer, prefix) for entry in error.errors(include_url=False)]

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ValidationError
 
 from campaign.config import source
-from campaign.config.diagnose import nearest, problems_of, shown
-from campaign.config.schema import MAX_JOBS, Document, JobSection, Machine, RealizationRange, ScienceSection
+from campaign.config.diagnose import complaint, nearest, shown, validated
+from campaign.config.schema import MAX_JOBS, Document, Machine, RealizationRange, ScienceSection
 from campaign.config.source import Layer, Path_
+from campaign.config.strategy import FindOptions, Strategy
 from campaign.core import identity
-from campaign.core.model import Axis, Config, Execution, JobOverride, Resources, Scalar
-from campaign.errors import CampaignError, ConfigError, Problem
+from campaign.core.model import Axis, Config, Execution, Resources
+from campaign.errors import ConfigError, Problem
 
 MACHINES = Path(__file__).parent / "machines"
-BORROWED = (("science", "galaxy_model"), ("science", "simulation_suite"), ("outputs", "compression"))
-"""Keys outside `strategy` that are handed to a generator which has an option of that name."""
-
-FindOptions = Callable[[str], type[BaseModel]]
 
 
 def load_config(
@@ -45,18 +38,10 @@ def load_config(
     machine, lower = _machine(upper, path)
     layer = lower.overlay(upper)
     problems = list(layer.problems)
-    document = _validate(Document, layer.values, layer, problems)
+    document = validated(Document, layer.values, layer, problems)
     if document is None:
         raise ConfigError(tuple(problems))
     return _Freezer(document, machine, layer, problems).freeze(find_options, cores)
-
-
-def _validate(model: type[Any], values: Any, layer: Layer, problems: list[Problem], prefix: Path_ = ()) -> Any:
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        problems += problems_of(error, model, layer, prefix)
-        return None
 
 
 def _machine(layer: Layer, path: Path) -> tuple[Machine, Layer]:
@@ -71,8 +56,8 @@ def _machine(layer: Layer, path: Path) -> tuple[Machine, Layer]:
         raise ConfigError((problem,))
     raw = source.read_yaml(file, os.environ)
     problems: list[Problem] = list(raw.problems)
-    machine = _validate(Machine, raw.values, raw, problems)
-    if problems:
+    machine = validated(Machine, raw.values, raw, problems)
+    if problems or machine is None:
         raise ConfigError(tuple(problems))
     defaults = Layer(
         dict(machine.defaults),
@@ -93,7 +78,7 @@ class _Freezer:
         axes = self._axes(document.science)
         self._check_order(axes)
         resources = self._resources(cores)
-        options, overrides = self._options(find_options, axes)
+        options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
         if self._problems:
             raise ConfigError(tuple(self._problems))
         execution = document.execution
@@ -125,8 +110,7 @@ class _Freezer:
         )
 
     def _complain(self, path: Path_, found: str, allowed: str, suggestion: str = "") -> None:
-        dotted = ".".join(str(part) for part in path)
-        self._problems.append(Problem(self._layer.where(path), dotted, found, allowed, suggestion))
+        self._problems.append(complaint(self._layer, path, found, allowed, suggestion))
 
     def _axes(self, science: ScienceSection) -> tuple[Axis, ...]:
         numbers: Sequence[float]
@@ -188,83 +172,3 @@ class _Freezer:
             account=asked.account,
             machine=self._document.machine,
         )
-
-    def _options(
-        self, find_options: FindOptions, axes: tuple[Axis, ...]
-    ) -> tuple[dict[str, Any], tuple[JobOverride, ...]]:
-        """Resolve the strategy map: borrowed keys <- defaults <- overrides of the generator."""
-        name = self._document.generator
-        try:
-            model = find_options(name)
-        except CampaignError as error:
-            self._complain(("generator",), shown(name), error.message)
-            return {}, ()
-        merged = self._strategy(model, name)
-        options = _validate(model, merged.values, merged, self._problems)
-        if options is None:
-            return {}, ()
-        resolved = options.model_dump(mode="json")
-        overrides = tuple(
-            override
-            for n, job in enumerate(self._document.jobs)
-            if (override := self._override(n, job, model, merged.values, resolved, axes)) is not None
-        )
-        return resolved, overrides
-
-    def _strategy(self, model: type[BaseModel], name: str) -> Layer:
-        """Options as one layer whose places point into the document."""
-        sources: list[Path_] = [("strategy", "defaults"), ("strategy", "overrides", name)]
-        merged = Layer(places={(): self._layer.where(("strategy",))})
-        for section, key in BORROWED:
-            value = getattr(getattr(self._document, section), key)
-            if value is not None and key in model.model_fields:
-                merged = merged.overlay(self._part((section, key), {key: value}, (key,)))
-        for path in sources:
-            values: Any = self._document.strategy.defaults
-            if path[1] == "overrides":
-                values = self._document.strategy.overrides.get(name, {})
-            merged = merged.overlay(self._part(path, values, ()))
-        return merged
-
-    def _part(self, path: Path_, values: dict[str, Any], under: Path_) -> Layer:
-        n = len(path)
-        keys = {(*under, *k[n:]): place for k, place in self._layer.keys.items() if k[:n] == path}
-        places = {(*under, *k[n:]): place for k, place in self._layer.places.items() if k[:n] == path}
-        keys.pop((), None)
-        places.pop((), None)
-        return Layer(values, keys, places)
-
-    def _override(
-        self,
-        n: int,
-        job: JobSection,
-        model: type[BaseModel],
-        base: dict[str, Any],
-        resolved: dict[str, Any],
-        axes: tuple[Axis, ...],
-    ) -> JobOverride | None:
-        where: dict[str, tuple[Scalar, ...]] = {}
-        known = {axis.name: axis for axis in axes}
-        before = len(self._problems)
-        for name, value in job.where.items():
-            values = value if isinstance(value, list) else [value]
-            place: Path_ = ("jobs", n, "where", name)
-            if name not in known:
-                self._complain(place, f"unknown axis {name!r}", ", ".join(known), nearest(name, list(known)))
-                continue
-            matched = tuple(v for v in known[name].values if any(_same(v, wanted) for wanted in values))
-            if len(matched) < len(values):
-                self._complain(place, shown(value), f"values of the axis {name}")
-            where[name] = matched
-        part = Layer({**base}).overlay(self._part(("jobs", n, "options"), job.options, ()))
-        options = _validate(model, part.values, part, self._problems)
-        if len(self._problems) > before or options is None:
-            return None
-        changed = {k: v for k, v in options.model_dump(mode="json").items() if resolved[k] != v}
-        return JobOverride(where, changed, None if job.timeout_hours is None else job.timeout_hours * 3600)
-
-
-def _same(a: Scalar, b: Any) -> bool:
-    if isinstance(a, float) or isinstance(b, float):
-        return isinstance(b, int | float) and not isinstance(b, bool) and math.isclose(float(a), float(b), rel_tol=1e-9)
-    return bool(a == b)

@@ -37,7 +37,7 @@ Size = Annotated[int, BeforeValidator(_bytes_of), Field(gt=0, json_schema_extra=
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class CampaignSection(_Section):
@@ -141,7 +141,9 @@ class OutputsSection(_Section):
     base_path: Annotated[str, Field(min_length=1, description="the campaign is made below this directory")] = (
         "campaigns"
     )
-    naming_scheme: Annotated[str, Field(min_length=1, max_length=200)] = "mock_{redshift}"
+    naming_scheme: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+=/{}-]{1,200}$", description="name of a product")] = (
+        "mock_{redshift}"
+    )
     compression: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
     metadata_format: Literal["json"] = "json"
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from string import Formatter
 from typing import Any
 
 from campaign.core.model import Point, Scalar
@@ -59,6 +60,16 @@ def axis_word(axis: str, value: Scalar) -> str:
     return template.format(value) if template else f"{axis}{value}"
 
 
+def _filled(scheme: str, fields: Mapping[str, str]) -> str:
+    """`scheme` with its plain fields replaced; KeyError for an unknown one, and for what reaches into a field."""
+    parts = []
+    for text, name, _, _ in Formatter().parse(scheme):
+        parts.append(text)
+        if name is not None:
+            parts.append(fields[name])
+    return "".join(parts)
+
+
 def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
     """Path of a job's product without its suffix: one directory for a realization, then the naming scheme.
 
@@ -66,7 +77,7 @@ def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
     one. Axes that the scheme leaves out, and that give no directory, are appended, so that names never collide.
     """
     fields = {**words, **{axis: axis_word(axis, value) for axis, value in point.items()}}
-    name = scheme.format_map(fields)
+    name = _filled(scheme, fields)
     directories = [AXIS_DIRECTORIES[a].format(point[a]) for a in point if a in AXIS_DIRECTORIES]
     left_out = [fields[a] for a in point if f"{{{a}}}" not in scheme and a not in AXIS_DIRECTORIES]
     return "/".join([*directories, "_".join([name, *left_out])])

@@ -1,0 +1,85 @@
+"""Fixtures for every test: the scripted generator as a user's plug-in, small configurations, a held clock."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from campaign.config import load_config
+from campaign.core.model import Config
+from campaign.generators import find
+from campaign.plan import make_plan
+
+PLUGINS = Path(__file__).parent / "plugins"
+
+
+@pytest.fixture(autouse=True)
+def _plugins_in_children(monkeypatch):
+    """Child processes find the scripted generator by its entry point, as they would find a user's plug-in."""
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    )
+
+
+class HeldClock:
+    """A clock that moves when it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_000_000.0
+
+    def now_ms(self) -> int:
+        return round(self.seconds * 1000)
+
+    def monotonic_s(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def clock():
+    return HeldClock()
+
+
+SCRIPTED = """
+campaign: {{name: scripted}}
+science: {{realizations: {realizations}, redshifts: {redshifts}}}
+generator: scripted
+strategy: {{defaults: {options}}}
+execution: {{batch_size: {batch_size}, max_retries: 2, retry_delay_s: 0.05, flush_interval_s: 0.5, timeout_hours: 0.01}}
+resources: {{slots: 2}}
+outputs: {{base_path: {base}}}
+"""
+
+
+@pytest.fixture
+def scripted_yaml(tmp_path):
+    """Writes the YAML of a campaign of the scripted generator; returns its path."""
+
+    def write(realizations="4", redshifts="[0.5, 1.0, 2.0]", options="{}", batch_size=3, extra=""):
+        path = tmp_path / "scripted.yaml"
+        text = SCRIPTED.format(
+            realizations=realizations,
+            redshifts=redshifts,
+            options=options,
+            batch_size=batch_size,
+            base=tmp_path / "campaigns",
+        )
+        path.write_text(text + extra)
+        return path
+
+    return write
+
+
+def load(path, *settings, **keywords) -> Config:
+    """Load a configuration as the commands do."""
+    return load_config(path, settings=settings, find_options=lambda name: find(name).options, cores=2, **keywords)
+
+
+@pytest.fixture
+def scripted_plan(scripted_yaml):
+    """The plan of a small scripted campaign."""
+
+    def make(*settings, **keywords):
+        config = load(scripted_yaml(**keywords), *settings)
+        return make_plan(config, find("scripted"), os.path.exists)
+
+    return make

@@ -1,0 +1,133 @@
+import itertools
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from campaign.core import lifecycle
+from campaign.core.lifecycle import MOVES, TERMINAL, IllegalMoveError, JobTable, judge, move, supersedes
+from campaign.core.model import Execution, Failure, Outcome, Record, State
+
+POLICY = Execution(
+    batch_size=10, max_retries=3, retry_backoff="exponential", retry_delay_s=10, retry_delay_max_s=1000, timeout_s=60,
+    order="shuffled", missing_input="skip_job", flush_interval_s=30,
+)  # fmt: skip
+BLAMED = Failure("ValueError", "generator.raised", "no")
+OUTSIDE = Failure("SIGKILL", "slot.killed", "killed", blames_job=False)
+HOPELESS = Failure("JobError", "input.empty", "never", transient=False)
+
+
+def record(outcome, failure=None, attempt=1, verdict="", job=0):
+    return Record(
+        job=job, name="n", attempt=attempt, batch=0, outcome=outcome, task_fingerprint="f", resolved_config_hash="c",
+        fingerprint_version=1, config_fingerprint_schema=1, seed=1, point={}, generator="g", generator_version="1",
+        started_ms=0, duration_s=1.0, failure=failure, verdict=verdict,
+    )  # fmt: skip
+
+
+VERBS = sorted({verb for _, verb in MOVES})
+
+
+@pytest.mark.parametrize(("state", "verb"), list(itertools.product(State, VERBS)))
+def test_only_the_moves_in_the_table_are_legal(state, verb):
+    if (state, verb) in MOVES:
+        assert move(state, verb) is MOVES[state, verb]
+    else:
+        with pytest.raises(IllegalMoveError, match=state.word):
+            move(state, verb)
+
+
+def test_a_completed_job_stays_completed():
+    assert not [verb for state, verb in MOVES if state is State.COMPLETED]
+
+
+def test_codes_on_disk_never_change():
+    assert [s.word for s in State] == [
+        "pending", "queued", "running", "completed", "failed", "timeout", "missing_input", "cancelled"
+    ]  # fmt: skip
+    assert [int(s) for s in State] == list(range(8))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "failure", "failures", "interruptions", "state", "again"),
+    [
+        (Outcome.COMPLETED, None, 0, 0, State.COMPLETED, False),
+        (Outcome.FAILED, BLAMED, 1, 0, State.PENDING, True),
+        (Outcome.FAILED, BLAMED, 3, 0, State.PENDING, True),
+        (Outcome.FAILED, BLAMED, 4, 0, State.FAILED, False),
+        (Outcome.FAILED, HOPELESS, 1, 0, State.FAILED, False),
+        (Outcome.TIMEOUT, BLAMED, 4, 0, State.TIMEOUT, False),
+        (Outcome.MISSING_INPUT, HOPELESS, 0, 0, State.MISSING_INPUT, False),
+        (Outcome.INTERRUPTED, OUTSIDE, 4, 1, State.PENDING, True),
+        (Outcome.INTERRUPTED, OUTSIDE, 0, lifecycle.INTERRUPTIONS_ALLOWED + 1, State.FAILED, False),
+    ],
+)
+def test_verdicts(outcome, failure, failures, interruptions, state, again):
+    verdict = judge(record(outcome, failure), failures, interruptions, POLICY)
+    assert verdict.state is state
+    assert (verdict.retry_after_s is not None) is again
+
+
+@given(st.integers(1, 30), st.integers(0, 10**6))
+def test_backoff_grows_and_is_bounded(failures, job):
+    first, later = lifecycle.backoff_s(POLICY, failures, job), lifecycle.backoff_s(POLICY, failures + 1, job)
+    base = min(10 * 2 ** (failures - 1), 1000)
+    assert base <= first <= 1.25 * base
+    assert later <= 1250
+    assert lifecycle.backoff_s(replace(POLICY, retry_backoff="constant"), failures, job) <= 12.5
+
+
+HISTORIES = st.lists(
+    st.sampled_from(["failed", "pending", "completed", "timeout"]), min_size=1, max_size=6
+).map(lambda words: [(State[w.upper()], n) for n, w in enumerate(words, start=1)])  # fmt: skip
+
+
+@given(HISTORIES, st.randoms(use_true_random=False))
+def test_the_order_of_records_does_not_matter(history, random):
+    def fold(rows):
+        best = (State.PENDING, 0)
+        for row in rows:
+            best = row if supersedes(row, best) else best
+        return best
+
+    shuffled = list(history)
+    random.shuffle(shuffled)
+    completed = [row for row in history if row[0] is State.COMPLETED]
+    assert fold(shuffled) == fold(history)
+    assert fold(history) == (completed[-1] if completed else history[-1])
+
+
+def test_a_late_failure_does_not_undo_a_completion():
+    table = JobTable.empty(1)
+    assert table.fold(record(Outcome.COMPLETED, attempt=2, verdict="completed"))
+    assert not table.fold(record(Outcome.FAILED, BLAMED, attempt=3, verdict="failed"))
+    assert table.row(0)[0] is State.COMPLETED
+
+
+def test_a_person_gives_a_job_fresh_budgets():
+    table = JobTable.empty(1)
+    for attempt in (1, 2, 3, 4):
+        verdict = table.judge(record(Outcome.FAILED, BLAMED, attempt), POLICY)
+        table.fold(record(Outcome.FAILED, BLAMED, attempt, verdict.state.word))
+    assert table.row(0) == (State.FAILED, 4, 4, 0)
+    table.fold(record(Outcome.REQUEUED, attempt=4, verdict="pending"))
+    assert table.row(0) == (State.PENDING, 4, 0, 0)
+    assert table.judge(record(Outcome.FAILED, BLAMED, 5), POLICY).retry_after_s is not None
+
+
+@given(st.one_of(st.none(), st.floats(1e-5, 1e5)), st.integers(0, 10**6), st.integers(1, 512))
+def test_leases_are_bounded_and_leave_work_for_every_slot(mean, waiting, slots):
+    size = lifecycle.lease_size(mean, waiting, slots)
+    assert 1 <= size <= lifecycle.LEASE_MAX
+    assert size == 1 or size * 2 * slots <= waiting
+    assert 2 * slots <= lifecycle.window(mean, slots) <= 16 * slots
+
+
+def test_long_jobs_travel_alone():
+    assert lifecycle.lease_size(42.0, 40_000, 128) == 1
+    assert lifecycle.lease_size(None, 40_000, 128) == 1
+
+
+def test_terminal_states_are_where_no_run_goes_on():
+    assert {state for state, verb in MOVES if verb in ("queue", "start")}.isdisjoint(TERMINAL)

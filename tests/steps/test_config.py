@@ -1,0 +1,259 @@
+"""The YAML of a campaign: what loads, and how mistakes are told."""
+
+import json
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from campaign.config import json_schema
+from campaign.errors import ConfigError
+from tests.conftest import load
+
+REPOSITORY = Path(__file__).parents[2]
+
+DOCUMENT = """
+campaign:
+  name: "First Production Run"
+  version: "v1.0"
+  description: "Initial 40K run for Roman GRS covariance analysis"
+
+science:
+  realizations: 2000
+  snapshots: 20
+  redshifts: [1.1, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 1.2, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2.0, 2.1]
+  galaxy_model: "rgrspit_diffsky_v2.1"
+  simulation_suite: "AbacusSummit_small"
+
+execution:
+  batch_size: 100           # Jobs per SLURM array
+  max_retries: 3
+  retry_backoff: "exponential"
+  timeout_hours: 2
+
+resources:
+  job_type: "gpu_intensive"
+  memory_requirement: "high"
+  account: "m4943"
+
+outputs:
+  base_path: "/pscratch/sd/m/malvarez/campaigns/v1.0"
+  naming_scheme: "mock_{cosmology}_{phase}_{redshift}"
+  compression: "gzip"
+  metadata_format: "json"
+"""
+MINIMAL = "campaign: {name: small}\nscience: {realizations: 2, redshifts: [1.0, 2.0]}\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def put(text, name="campaign.yaml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return put
+
+
+def problems(path, *settings, **keywords):
+    with pytest.raises(ConfigError) as caught:
+        load(path, *settings, **keywords)
+    return caught.value.problems
+
+
+def test_the_document_loads_as_it_is_written(write):
+    config = load(write(DOCUMENT))
+    assert [len(axis.values) for axis in config.axes] == [2000, 20]
+    assert config.directory == "/pscratch/sd/m/malvarez/campaigns/v1.0/v1.0_first_production_run"
+    assert config.options["galaxy_model"] == "rgrspit_diffsky_v2.1"
+    assert config.options["simulation_suite"] == "AbacusSummit_small"
+    assert config.options["compression"] == "gzip"
+    assert config.execution.timeout_s == 7200
+    assert config.resources.memory_per_slot_bytes == 8 * 2**30
+
+
+@pytest.mark.parametrize("template", ["quickstart", "production"])
+def test_the_templates_load_and_fit_the_published_schema(template, monkeypatch):
+    monkeypatch.setenv("SCRATCH", "/scratch")
+    source = files("campaign.config") / "templates" / f"{template}.yaml"
+    config = load(Path(str(source)))
+    jsonschema.validate(json.loads(json.dumps(dict(config.document))), json_schema())
+
+
+def test_the_published_schema_is_the_one_in_the_repository():
+    assert json.loads((REPOSITORY / "configs" / "campaign.schema.json").read_text()) == json_schema()
+
+
+def test_every_mistake_is_told_at_once_with_its_place(write):
+    path = write(
+        "campaign: {name: wrong, version: 1.0}\n"
+        "science:\n"
+        "  realisations: 2\n"
+        "  redshifts: [1.0, -2.0]\n"
+        "execution:\n"
+        "  batch_size: many\n"
+        "  retry_backoff: exponental\n"
+        "outputs: {compresion: gzip}\n"
+    )
+    found = {p.key: p for p in problems(path)}
+    assert found["campaign.version"].where == f"{path}:1:34"
+    assert found["science.realisations"].where == f"{path}:3:3"
+    assert found["science.realisations"].suggestion == "realizations"
+    assert found["science.realizations"].allowed == "this key is required"
+    assert found["science.redshifts.1"].where == f"{path}:4:20"
+    assert found["execution.batch_size"].found == "'many'"
+    assert found["execution.batch_size"].where == f"{path}:6:15"
+    assert found["execution.retry_backoff"].suggestion == "exponential"
+    assert found["outputs.compresion"].suggestion == "compression"
+    assert len(found) == 7
+
+
+def test_mistakes_of_meaning_are_told_together(write):
+    path = write(
+        "campaign: {name: wrong}\n"
+        "science: {realizations: [1, 1], redshifts: [1.0, 1.0001], snapshots: 3}\n"
+        "execution: {order: redshift-major}\n"
+        "resources: {job_type: gpu_intensiv, memory_requirement: huge}\n"
+        "strategy: {defaults: {min_mas: 1.0e12}, overrides: {galaxies: {n_gen: 0}}}\n"
+        "jobs: [{where: {redshif: 1.0}}, {where: {redshift: 9.0}}, {where: {realization: 1}, options: {cleand: false}}]\n"
+    )
+    found = {p.key: p for p in problems(path)}
+    assert found["science.realizations"].found == "1 twice"
+    assert found["science.redshifts"].found == "two that agree in three decimals"
+    assert found["science.snapshots"].found == "3, but there are 2 redshifts"
+    assert found["execution.order"].suggestion == "redshift_major"
+    assert found["resources.job_type"].suggestion == "gpu_intensive"
+    assert found["resources.memory_requirement"].allowed == "low, medium, high"
+    assert found["min_mas"].suggestion == "min_mass"
+    assert found["min_mas"].where == f"{path}:5:23"
+    assert found["n_gen"].where == f"{path}:5:71"
+    assert found["jobs.0.where.redshif"].suggestion == "redshift"
+    assert found["jobs.1.where.redshift"].found == "9.0"
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "found"),
+    [
+        ("campaign: [1,\n", ":2:1", "did not find expected node"),
+        ("a: 1\na: 2\n", ":2:1", 'found duplicate key "a" with value "2" (original value: "1")'),
+        ("- 1\n", ":1:1", "[1]"),
+        ("", ":1:1", "None"),
+    ],
+)
+def test_what_is_not_yaml_is_told_by_line(write, text, where, found):
+    (problem,) = problems(write(text))
+    assert problem.where.endswith(where)
+    assert found in problem.found or "expected" in problem.found
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path):
+    (problem,) = problems(tmp_path / "nowhere.yaml")
+    assert problem.found == "No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3", (0, 1, 2)),
+        ("[5, 2, 9]", (5, 2, 9)),
+        ("{start: 10, count: 3, step: 5}", (10, 15, 20)),
+        ("{count: 2, include: [7, 1, 7]}", (0, 1, 7)),
+        ("{values: [4, 3], include: [0]}", (4, 3, 0)),
+    ],
+)
+def test_realizations_are_a_count_a_range_or_a_list(write, text, expected):
+    config = load(write(f"campaign: {{name: r}}\nscience: {{realizations: {text}, redshifts: [1.0]}}\n"))
+    assert config.axes[0].values == expected
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "[]", "{start: 1}", "{count: 1, values: [1]}", "two", "[1, -1]", "true"])
+def test_other_realizations_are_refused(write, text):
+    found = problems(write(f"campaign: {{name: r}}\nscience: {{realizations: {text}, redshifts: [1.0]}}\n"))
+    assert all(p.key.startswith("science.realizations") for p in found)
+
+
+def test_layers_win_in_their_order(write):
+    path = write(MINIMAL + "execution: {batch_size: 10, max_retries: 7}\n")
+    env = {"CAMPAIGN__EXECUTION__BATCH_SIZE": "20", "CAMPAIGN__EXECUTION__TIMEOUT_HOURS": "0.5"}
+    config = load(path, "execution.batch_size=30", environment=env)
+    assert (config.execution.batch_size, config.execution.max_retries) == (30, 7)
+    assert config.execution.timeout_s == 1800
+
+
+def test_overrides_are_told_by_their_own_name(write):
+    path = write(MINIMAL)
+    (from_option,) = problems(path, "execution.batch_sise=3")
+    assert from_option.where == "--set execution.batch_sise=3"
+    assert from_option.suggestion == "batch_size"
+    (from_environment,) = problems(path, environment={"CAMPAIGN__EXECUTION__BATCH_SIZE": "x"})
+    assert from_environment.where == "environment variable CAMPAIGN__EXECUTION__BATCH_SIZE"
+    (malformed,) = problems(path, "batch_size")
+    assert malformed.allowed == "KEY.KEY=VALUE"
+
+
+def test_variables_are_expanded_and_must_be_set(write):
+    path = write(MINIMAL + "outputs: {base_path: '${HERE}/out'}\n")
+    assert load(path, environment={"HERE": "/data"}).directory == "/data/out/v1.0_small"
+    (problem,) = problems(path, environment={})
+    assert problem.key == "outputs.base_path"
+    assert "export HERE" in problem.allowed
+
+
+def test_machines_give_defaults_and_a_campaign_wins(write):
+    config = load(write("machine: nersc\n" + MINIMAL))
+    assert config.resources.job_type == "gpu_intensive"
+    assert config.resources.threads_per_slot == 16
+    assert config.options["simulation_root"].startswith("/global/cfs/")
+    own = load(write("machine: nersc\n" + MINIMAL + "strategy: {overrides: {galaxies: {simulation_root: /mine}}}\n"))
+    assert own.options["simulation_root"] == "/mine"
+    (problem,) = problems(write("machine: nersk\n" + MINIMAL))
+    assert problem.suggestion == "nersc"
+
+
+def test_a_machine_file_of_ones_own(write):
+    write("job_types: {tiny: {threads_per_slot: 3}}\ndefaults: {resources: {job_type: tiny}}\n", "mine.yaml")
+    assert load(write("machine: mine.yaml\n" + MINIMAL)).resources.threads_per_slot == 3
+
+
+def test_the_strategy_map_is_resolved_defaults_then_overrides(write):
+    path = write(
+        MINIMAL
+        + "generator: galaxies\n"
+        + "strategy: {defaults: {min_mass: 2.0e12, log_subhalo_mass_min: 11.5}, overrides: {galaxies: {min_mass: 3.0e12},"
+        + " other: {min_mass: 9.0e12}}}\n"
+    )
+    config = load(path)
+    assert config.options["min_mass"] == 3e12
+    assert config.options["log_subhalo_mass_min"] == 11.5
+
+
+def test_an_unknown_generator_is_refused_with_what_is_there(write):
+    (problem,) = problems(write(MINIMAL + "generator: galaxie\n"))
+    assert problem.key == "generator"
+    assert "installed: galaxies, scripted" in problem.allowed
+
+
+def test_a_date_where_a_text_is_meant_is_told(write):
+    found = problems(write("campaign: {name: 2026-01-01}\nscience: {realizations: 1, redshifts: [1.0]}\n"))
+    assert any("quotes" in p.allowed for p in found)
+
+
+def test_yaml_tags_construct_nothing(write):
+    found = problems(
+        write(
+            "campaign: {name: !!python/object/apply:os.system ['true']}\nscience: {realizations: 1, redshifts: [1.0]}\n"
+        )
+    )
+    assert found
+
+
+@pytest.mark.parametrize("size", ["4 GiB", "4096 MiB", "4294967296"])
+def test_sizes_are_numbers_with_units(write, size):
+    config = load(write(MINIMAL + f"resources: {{memory_per_slot: {size}}}\n"))
+    assert config.resources.memory_per_slot_bytes == 4 * 2**30
+
+
+def test_a_size_without_sense_is_refused(write):
+    (problem,) = problems(write(MINIMAL + "resources: {memory_per_slot: 4 elephants}\n"))
+    assert "4 GiB" in problem.allowed

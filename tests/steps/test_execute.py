@@ -1,0 +1,205 @@
+"""The coordinator on a cluster without processes: retries, losses, duplicates, drains, full disks."""
+
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from campaign.attempt import blank_record, run_attempt
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Failure, Outcome, State
+from campaign.errors import StorageError
+from campaign.execute import Execution
+from campaign.generators import find
+from campaign.testing.inline import InlineCluster
+
+
+class Memory:
+    """Keeps what is committed."""
+
+    def __init__(self, table, fail_after=None):
+        self.table, self.batches, self.flushes, self.fail_after = table, [], 0, fail_after
+
+    def commit(self, batches):
+        if self.fail_after is not None and len(self.batches) >= self.fail_after:
+            raise OSError(28, "No space left on device")
+        self.batches += batches
+        for _, records in batches:
+            for record in records:
+                self.table.fold(record)
+
+    def flush(self):
+        self.flushes += 1
+
+    @property
+    def records(self):
+        return [r for _, records in self.batches for r in records]
+
+
+class Bench:
+    """A run of the scripted generator, inline."""
+
+    def __init__(self, plan, root, clock, **cluster):
+        self.plan, self.clock = plan, clock
+        self.table = JobTable.empty(plan.size)
+        self.memory = Memory(self.table, cluster.pop("fail_after", None))
+        run = cluster.pop("run", lambda task: run_attempt(task, find("scripted"), root, clock))
+        self.cluster = InlineCluster(run, **cluster)
+        self.numbers = iter(range(1000))
+        self.seen = []
+        self.execution = None
+
+    def go(self, until=None):
+        self.execution = Execution(
+            self.plan,
+            self.table,
+            self.cluster,
+            self.memory,
+            self.cluster,
+            self.clock,
+            lambda: next(self.numbers),
+            self.observe,
+        )
+        self.until = until
+        return asyncio.run(self.execution.run())
+
+    def observe(self, progress):
+        self.clock.seconds += 1.0  # time passes while the loop turns: delays of retries run out
+        self.seen.append(progress)
+        if self.until is not None and self.until(progress):
+            self.execution.drain("test")
+
+
+@pytest.fixture
+def bench(scripted_plan, tmp_path, clock):
+    def make(script="{}", plan=None, **cluster):
+        return Bench(plan or scripted_plan(options=f"{{script: {script}}}"), tmp_path, clock, **cluster)
+
+    return make
+
+
+def states(bench):
+    return {State(s).word: int(n) for s, n in zip(*np.unique(bench.table.state, return_counts=True), strict=True)}
+
+
+def test_every_job_runs_once_and_batches_are_whole(bench):
+    it = bench()
+    summary = it.go()
+    assert (summary.completed, summary.ended, summary.drained) == (12, 12, False)
+    assert states(it) == {"completed": 12}
+    assert sorted(n for n, _ in it.memory.batches) == [0, 1, 2, 3]
+    assert all(len(records) == 3 for _, records in it.memory.batches)
+    assert it.memory.flushes >= 1
+
+
+def test_failures_are_retried_as_often_as_allowed(bench):
+    it = bench("{r0000/mock_z0.500: [raise, raise, ok], r0001/mock_z0.500: [raise], r0002/mock_z0.500: [fatal]}")
+    summary = it.go()
+    assert states(it) == {"completed": 10, "failed": 2}
+    attempts = {
+        name: [r.attempt for r in it.memory.records if r.name == name] for name in {r.name for r in it.memory.records}
+    }
+    assert attempts["r0000/mock_z0.500"] == [1, 2, 3]
+    assert attempts["r0001/mock_z0.500"] == [1, 2, 3]
+    assert attempts["r0002/mock_z0.500"] == [1]
+    assert summary.ended == 12 + 2 + 2
+    verdicts = [r.verdict for r in it.memory.records if r.name == "r0001/mock_z0.500"]
+    assert verdicts == ["pending", "pending", "failed"]
+
+
+def test_a_lost_worker_blames_only_the_job_that_was_begun(bench):
+    it = bench(lose=[0, 2])
+    it.go()
+    assert states(it) == {"completed": 12}
+    interrupted = [r for r in it.memory.records if r.outcome is Outcome.INTERRUPTED]
+    assert len(interrupted) == 2
+    assert all(not r.failure.blames_job for r in interrupted)
+    assert len({(r.job, r.attempt) for r in it.memory.records}) == len(it.memory.records)
+
+
+def test_a_worker_that_is_always_lost_does_not_run_for_ever(bench):
+    it = bench(lose=range(10_000))
+    it.go()
+    assert states(it) == {"failed": 12}
+
+
+def test_what_ends_twice_is_counted_once_and_told(bench):
+    it = bench(repeat_ends=True)
+    summary = it.go()
+    assert summary.duplicates == 12
+    assert len(it.memory.records) == 12
+
+
+def test_a_drain_gives_back_what_was_not_begun(bench):
+    it = bench()
+    summary = it.go(until=lambda progress: progress.done_this_run >= 4)
+    assert summary.drained
+    assert summary.stopped_by == "test"
+    done = len(it.memory.records)
+    assert 4 <= done < 12
+    assert states(it) == {"pending": 12 - done, "completed": done}
+    again = Bench(it.plan, it.memory, it.clock)
+    assert again.table.state.size == 12
+
+
+def test_what_a_drained_run_left_is_run_by_the_next(bench, tmp_path, clock):
+    first = bench()
+    first.go(until=lambda progress: progress.done_this_run >= 4)
+    ran = {r.job for r in first.memory.records}
+    second = Bench(first.plan, tmp_path, clock)
+    second.table.state[:] = first.table.state
+    second.table.attempts[:] = first.table.attempts
+    second.go()
+    assert {r.job for r in second.memory.records} == set(range(12)) - ran
+
+
+def test_a_full_disk_stops_the_run_and_says_so(bench):
+    it = bench(fail_after=0)
+    with pytest.raises(StorageError, match="can't be committed"):
+        it.go()
+    assert it.memory.batches == []
+
+
+def test_progress_accounts_for_every_job_at_every_moment(bench):
+    it = bench("{r0000/mock_z0.500: [raise, ok]}")
+    it.go()
+    assert all(sum(p.counts.values()) == p.total == 12 for p in it.seen)
+    assert all(n >= 0 for p in it.seen for n in p.counts.values())
+    assert it.seen[-1].counts[State.COMPLETED] == 12
+
+
+def test_short_jobs_travel_in_leases_that_never_mix_batches(scripted_plan, tmp_path, clock):
+    plan = scripted_plan(realizations="300", batch_size=100)
+    sizes = []
+    cluster_run = lambda task: replace(  # noqa: E731
+        blank_record(task, "1", 0), outcome=Outcome.COMPLETED, duration_s=0.001
+    )
+    it = Bench(plan, tmp_path, clock, run=cluster_run)
+    submit = it.cluster.submit
+
+    def spy(leases):
+        leases = list(leases)
+        sizes.extend(len(lease.calls) for lease in leases)
+        submit(leases)
+
+    it.cluster.submit = spy
+    it.go()
+    assert sum(sizes) == 900
+    assert max(sizes) > 20
+    assert sizes[0] == 1
+
+
+def test_infrastructure_has_a_budget_of_its_own(bench):
+    outside = Failure("SIGKILL", "slot.killed", "killed", blames_job=False)
+
+    def run(task):
+        record = blank_record(task, "1", 0)
+        if task.job == 5 and task.attempt <= 6:
+            return replace(record, outcome=Outcome.INTERRUPTED, failure=outside)
+        return replace(record, outcome=Outcome.COMPLETED)
+
+    it = bench(run=run)
+    it.go()
+    assert states(it) == {"completed": 12}
+    assert it.table.row(5) == (State.COMPLETED, 7, 0, 6)
