@@ -20,6 +20,7 @@ from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSIO
 from campaign.core.model import Failure, Outcome, Product, Record, Task, Variable
 from campaign.durable import fsync_directory, fsync_file, sha256_of
 from campaign.errors import CampaignError, Code, InputError, JobError, StorageError
+from campaign.layout import Layout
 from campaign.ports import Clock, Generator
 
 
@@ -35,11 +36,12 @@ def run_attempt(
     started = clock.now_ms()
     record = blank_record(task, generator.version, started)
     target = directory / task.product
-    scratch = target.with_name(f".{target.stem}.{uuid.uuid4().hex}{target.suffix}")
+    scratch = Layout(directory).unfinished / f"{uuid.uuid4().hex}{target.suffix}"
     try:
         with _tidy(scratch):
             stopwatch.phase("prepare")
             target.parent.mkdir(parents=True, exist_ok=True)
+            scratch.parent.mkdir(parents=True, exist_ok=True)
             measured = generator.generate(task, scratch, stopwatch.phase)
             _check(generator.variables(task.config), measured)
             stopwatch.phase("verify")

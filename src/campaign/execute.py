@@ -197,7 +197,7 @@ class Execution:
             self._cluster.submit(leases)
 
     def _task(self, batch: int, job: int) -> Task:
-        return self._plan.task(job, attempt=int(self._table.attempts[job]) + 1, batch=batch)
+        return self._plan.task(job, attempt=int(self._table.attempt[job]) + 1, batch=batch)
 
     def _register(self, lease: Lease) -> None:
         tasks = {call.task.job: call.task for call in lease.calls}

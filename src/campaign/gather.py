@@ -102,35 +102,36 @@ class Gatherer:
 
     def mark_missing(self, missing: Sequence[MissingInput], at_ms: int) -> int:
         """Record jobs whose input is not there, and send back to pending those whose input has come since."""
-        lacking = {m.job for m in missing}
-        news = [self._missing_record(m, at_ms) for m in missing if self.table.state[m.job] == State.PENDING]
+        lacking, number = {m.job for m in missing}, self._next
+        news = [self._missing_record(m, number, at_ms) for m in missing if self.table.state[m.job] == State.PENDING]
         came = np.flatnonzero(self.table.state == State.MISSING_INPUT)
         news += [
-            self._requeue_record(int(job), at_ms)
+            self._requeue_record(int(job), number, at_ms)
             for job in came
-            if int(job) not in lacking and self.table.attempts[job] == 0
+            if int(job) not in lacking and self.table.attempt[job] == 0
         ]
         if news:
-            self.commit([(self.reserve(), news)])
+            self.commit([(number, news)])
         return len(news)
 
     def requeue(self, jobs: Sequence[int], at_ms: int) -> None:
         """Send jobs back to pending by a person's word, which is committed like any record."""
         if jobs:
-            self.commit([(self.reserve(), [self._requeue_record(job, at_ms) for job in jobs])])
+            number = self.reserve()
+            self.commit([(number, [self._requeue_record(job, number, at_ms) for job in jobs])])
             self.flush()
 
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
 
-    def _requeue_record(self, job: int, at_ms: int) -> Record:
+    def _requeue_record(self, job: int, number: int, at_ms: int) -> Record:
         """The record by which a job goes back to pending with fresh budgets."""
-        task = self._plan.task(job, attempt=int(self.table.attempts[job]), batch=self._next)
+        task = self._plan.task(job, attempt=int(self.table.attempt[job]), batch=number)
         return replace(blank_record(task, "", at_ms), outcome=Outcome.REQUEUED, verdict=State.PENDING.word)
 
-    def _missing_record(self, missing: MissingInput, at_ms: int) -> Record:
-        task = self._plan.task(missing.job, attempt=0, batch=self._next)
+    def _missing_record(self, missing: MissingInput, number: int, at_ms: int) -> Record:
+        task = self._plan.task(missing.job, attempt=0, batch=number)
         why = f"there is no {missing.path}"
         if missing.skipped_with is not None:
             why = f"skipped with job {self._plan.name(missing.skipped_with)}: {why}"
@@ -218,8 +219,8 @@ class Gatherer:
 
     def _speaks(self, record: Record) -> bool:
         """Whether a replayed record is the one that decided its job's row."""
-        state, attempts, *_ = self.table.row(record.job)
-        return record.verdict == state.word and record.attempt == attempts
+        row = self.table.row(record.job)
+        return (record.attempt, record.batch) == (row.attempt, row.batch)
 
     def _rebuild_dataset(self) -> None:
         self._store.create()

@@ -53,6 +53,11 @@ class Layout:
         return self.root / "staging" / "journal"
 
     @property
+    def unfinished(self) -> Path:
+        """Products that are being made; what a killed process left here is swept at the next start."""
+        return self.root / "staging" / "products"
+
+    @property
     def dataset(self) -> Path:
         """The Zarr store."""
         return self.root / "results.zarr"

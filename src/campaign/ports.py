@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from campaign.core.lifecycle import JobTable
+from campaign.core.lifecycle import JobTable, Row
 from campaign.core.model import Lease, Point, Record, State, Task, Variable
 
 
@@ -225,9 +225,7 @@ class Commit:
 class Ledger(Protocol):
     """The index of committed artifacts and of attempts: a projection, rebuilt when it is lost."""
 
-    def record(
-        self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, tuple[State, int, int, int]]
-    ) -> None:
+    def record(self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, Row]) -> None:
         """Index committed artifacts and the rows of the job table that follow, in one transaction."""
 
     def jobs(self, size: int) -> JobTable:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign.core import lifecycle
-from campaign.core.lifecycle import MOVES, TERMINAL, IllegalMoveError, JobTable, judge, move, supersedes
+from campaign.core.lifecycle import MOVES, TERMINAL, IllegalMoveError, JobTable, Row, judge, move, supersedes
 from campaign.core.model import Execution, Failure, Outcome, Record, State
 
 POLICY = Execution(
@@ -80,20 +80,20 @@ def test_backoff_grows_and_is_bounded(failures, job):
 
 HISTORIES = st.lists(
     st.sampled_from(["failed", "pending", "completed", "timeout"]), min_size=1, max_size=6
-).map(lambda words: [(State[w.upper()], n) for n, w in enumerate(words, start=1)])  # fmt: skip
+).map(lambda words: [Row(State[w.upper()], n // 2, n) for n, w in enumerate(words, start=2)])  # fmt: skip
 
 
 @given(HISTORIES, st.randoms(use_true_random=False))
 def test_the_order_of_records_does_not_matter(history, random):
     def fold(rows):
-        best = (State.PENDING, 0)
+        best = Row(State.PENDING)
         for row in rows:
             best = row if supersedes(row, best) else best
         return best
 
     shuffled = list(history)
     random.shuffle(shuffled)
-    completed = [row for row in history if row[0] is State.COMPLETED]
+    completed = [row for row in history if row.state is State.COMPLETED]
     assert fold(shuffled) == fold(history)
     assert fold(history) == (completed[-1] if completed else history[-1])
 
@@ -102,7 +102,7 @@ def test_a_late_failure_does_not_undo_a_completion():
     table = JobTable.empty(1)
     assert table.fold(record(Outcome.COMPLETED, attempt=2, verdict="completed"))
     assert not table.fold(record(Outcome.FAILED, BLAMED, attempt=3, verdict="failed"))
-    assert table.row(0)[0] is State.COMPLETED
+    assert table.row(0).state is State.COMPLETED
 
 
 def test_a_person_gives_a_job_fresh_budgets():
@@ -110,9 +110,9 @@ def test_a_person_gives_a_job_fresh_budgets():
     for attempt in (1, 2, 3, 4):
         verdict = table.judge(record(Outcome.FAILED, BLAMED, attempt), POLICY)
         table.fold(record(Outcome.FAILED, BLAMED, attempt, verdict.state.word))
-    assert table.row(0) == (State.FAILED, 4, 4, 0)
-    table.fold(record(Outcome.REQUEUED, attempt=4, verdict="pending"))
-    assert table.row(0) == (State.PENDING, 4, 0, 0)
+    assert table.row(0) == Row(State.FAILED, 4, 0, 4, 0)
+    table.fold(replace(record(Outcome.REQUEUED, attempt=4, verdict="pending"), batch=1))
+    assert table.row(0) == Row(State.PENDING, 4, 1, 0, 0)
     assert table.judge(record(Outcome.FAILED, BLAMED, 5), POLICY).retry_after_s is not None
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from campaign.attempt import blank_record, run_attempt
-from campaign.core.lifecycle import JobTable
+from campaign.core.lifecycle import JobTable, Row
 from campaign.core.model import Failure, Outcome, State
 from campaign.errors import StorageError
 from campaign.execute import Execution
@@ -139,8 +139,6 @@ def test_a_drain_gives_back_what_was_not_begun(bench):
     done = len(it.memory.records)
     assert 4 <= done < 12
     assert states(it) == {"pending": 12 - done, "completed": done}
-    again = Bench(it.plan, it.memory, it.clock)
-    assert again.table.state.size == 12
 
 
 def test_what_a_drained_run_left_is_run_by_the_next(bench, tmp_path, clock):
@@ -149,7 +147,7 @@ def test_what_a_drained_run_left_is_run_by_the_next(bench, tmp_path, clock):
     ran = {r.job for r in first.memory.records}
     second = Bench(first.plan, tmp_path, clock)
     second.table.state[:] = first.table.state
-    second.table.attempts[:] = first.table.attempts
+    second.table.attempt[:] = first.table.attempt
     second.go()
     assert {r.job for r in second.memory.records} == set(range(12)) - ran
 
@@ -202,4 +200,4 @@ def test_infrastructure_has_a_budget_of_its_own(bench):
     it = bench(run=run)
     it.go()
     assert states(it) == {"completed": 12}
-    assert it.table.row(5) == (State.COMPLETED, 7, 0, 6)
+    assert replace(it.table.row(5), batch=0) == Row(State.COMPLETED, 7, 0, 0, 6)

@@ -14,6 +14,7 @@ from campaign.adapters.dataset import ZarrStore
 from campaign.adapters.journal import JournalDirectory, JournalFile
 from campaign.adapters.ledger import SqliteLedger
 from campaign.attempt import run_attempt
+from campaign.core.lifecycle import Row
 from campaign.core.model import State
 from campaign.gather import Gatherer
 from campaign.generators import find
@@ -108,7 +109,7 @@ def test_projections_are_rebuilt_from_the_batches(world, expected, victims):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     gatherer = world.open()
     same_science(world.dataset(), expected)
-    assert gatherer.table.row(world.plan.grid.where({"realization": [2], "redshift": [1.0]})[0])[0] is State.FAILED
+    assert gatherer.table.row(world.plan.grid.where({"realization": [2], "redshift": [1.0]})[0]).state is State.FAILED
     assert world.recovery.adopted == (4 if "campaign.db" in victims else 0)
 
 
@@ -152,7 +153,7 @@ def test_staged_artifacts_of_a_killed_coordinator_are_adopted(world):
     (world.artifacts.staging / f"batch_000005_{0:032x}.zip").write_bytes(b"PK torn")
     gatherer = world.open()
     assert (world.recovery.adopted, world.recovery.quarantined) == (1, 1)
-    assert gatherer.table.row(0)[0] is State.COMPLETED
+    assert gatherer.table.row(0).state is State.COMPLETED
     assert world.dataset().status.values.reshape(-1)[0] == State.COMPLETED
 
 
@@ -169,8 +170,8 @@ def test_journals_of_killed_workers_are_settled(world):
         file.write(b'{"end": {"job": 3, "na')  # torn by the kill
     gatherer = world.open()
     assert (world.recovery.settled, world.recovery.interrupted) == (2, 1)
-    assert [gatherer.table.row(j)[0] for j in (0, 1, 2)] == [State.COMPLETED, State.COMPLETED, State.PENDING]
-    assert gatherer.table.row(2) == (State.PENDING, 1, 0, 1)
+    assert [gatherer.table.row(j).state for j in (0, 1, 2)] == [State.COMPLETED, State.COMPLETED, State.PENDING]
+    assert replace(gatherer.table.row(2), batch=0) == Row(State.PENDING, 1, 0, 0, 1)
     assert list(world.journals.read()) == []
     world.open()
     assert (world.recovery.settled, world.recovery.interrupted) == (0, 0)
@@ -181,7 +182,7 @@ def test_journals_of_another_science_are_not_believed(world):
     journal = JournalFile(world.journals.file("w0"))
     journal.ended(replace(world.record(0), task_fingerprint="0" * 64))
     journal.close()
-    assert world.open().table.row(0)[0] is State.PENDING
+    assert world.open().table.row(0).state is State.PENDING
 
 
 def test_missing_input_is_a_state_that_ends_when_the_input_comes(world):
@@ -192,23 +193,23 @@ def test_missing_input_is_a_state_that_ends_when_the_input_comes(world):
     assert (cell.status.item(), cell.error_code.item()) == (State.MISSING_INPUT, "input.missing")
     assert gatherer.mark_missing([MissingInput(3, "/no/input"), MissingInput(4, "/no/input")], 0) == 0
     gatherer.mark_missing([MissingInput(3, "/no/input")], 0)
-    assert [gatherer.table.row(j)[0] for j in (3, 4)] == [State.MISSING_INPUT, State.PENDING]
+    assert [gatherer.table.row(j).state for j in (3, 4)] == [State.MISSING_INPUT, State.PENDING]
     world.ledger.close()
     world.ledger = None
     (world.root / "campaign.db").unlink()
     rebuilt = world.open()
-    assert [rebuilt.table.row(j)[0] for j in (3, 4)] == [State.MISSING_INPUT, State.PENDING]
+    assert [rebuilt.table.row(j).state for j in (3, 4)] == [State.MISSING_INPUT, State.PENDING]
 
 
 def test_a_retry_survives_the_loss_of_the_ledger(world, expected):
     gatherer = world.open()
     failed = int(np.flatnonzero(gatherer.table.state == State.FAILED)[0])
     gatherer.requeue([failed], 0)
-    assert gatherer.table.row(failed) == (State.PENDING, 1, 0, 0)
+    assert gatherer.table.row(failed) == Row(State.PENDING, 1, 4, 0, 0)
     world.ledger.close()
     world.ledger = None
     (world.root / "campaign.db").unlink()
-    assert world.open().table.row(failed) == (State.PENDING, 1, 0, 0)
+    assert world.open().table.row(failed) == Row(State.PENDING, 1, 4, 0, 0)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

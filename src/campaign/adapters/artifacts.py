@@ -20,6 +20,7 @@ import numpy.typing as npt
 from campaign.core.model import Record
 from campaign.durable import fsync_directory
 from campaign.errors import Code, FormatError
+from campaign.layout import Layout
 from campaign.ports import Batch
 
 SCHEMA_VERSION = "1.0"
@@ -43,7 +44,7 @@ class ArtifactStore:
         """Make the directories, and sweep what a killed writer left half done."""
         for path in (self.staging, self.committed, self.quarantine):
             path.mkdir(parents=True, exist_ok=True)
-        for path in self.staging.glob("*.tmp"):
+        for path in [*self.staging.glob("*.tmp"), *Layout(self._root).unfinished.glob("*")]:
             path.unlink()
 
     def seal(self, number: int, records: Sequence[Record], provenance: Mapping[str, Any]) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from campaign.core.lifecycle import JobTable
+from campaign.core.lifecycle import JobTable, Row
 from campaign.core.model import Record, State
 from campaign.errors import Code, FormatError, StorageError
 from campaign.ports import Commit
@@ -22,7 +22,7 @@ SCHEMA_VERSION = 1
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE job (
-    job INTEGER PRIMARY KEY, state INTEGER NOT NULL, attempts INTEGER NOT NULL,
+    job INTEGER PRIMARY KEY, state INTEGER NOT NULL, attempt INTEGER NOT NULL, batch INTEGER NOT NULL,
     failures INTEGER NOT NULL, interruptions INTEGER NOT NULL
 );
 CREATE TABLE batch (
@@ -62,10 +62,8 @@ class SqliteLedger:
         """Close the connection."""
         self._db.close()
 
-    def record(
-        self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, tuple[State, int, int, int]]
-    ) -> None:
-        """Index committed artifacts and what follows for their jobs (state, attempts, failures, interruptions)."""
+    def record(self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, Row]) -> None:
+        """Index committed artifacts and the rows of the job table that follow, in one transaction."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for commit, records in commits:
@@ -77,8 +75,11 @@ class SqliteLedger:
                     "INSERT OR IGNORE INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_attempt_row, records)
                 )
             self._db.executemany(
-                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?)",
-                ((job, int(state), *counts) for job, (state, *counts) in rows.items()),
+                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (job, int(row.state), row.attempt, row.batch, row.failures, row.interruptions)
+                    for job, row in rows.items()
+                ),
             )
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
@@ -135,13 +136,13 @@ def _attempt_row(record: Record) -> tuple[Any, ...]:
 
 def _jobs(db: sqlite3.Connection, size: int) -> JobTable:
     rows = np.array(
-        db.execute("SELECT job, state, attempts, failures, interruptions FROM job").fetchall(), dtype=np.int64
+        db.execute("SELECT job, state, attempt, batch, failures, interruptions FROM job").fetchall(), dtype=np.int64
     )
     table = JobTable.empty(size)
     if rows.size:
         rows = rows[rows[:, 0] < size]
-        table.state[rows[:, 0]] = rows[:, 1]
-        for n, column in enumerate((table.attempts, table.failures, table.interruptions), start=2):
+        table.state[rows[:, 0]], table.batch[rows[:, 0]] = rows[:, 1], rows[:, 3]
+        for n, column in ((2, table.attempt), (4, table.failures), (5, table.interruptions)):
             column[rows[:, 0]] = rows[:, n]
     return table
 

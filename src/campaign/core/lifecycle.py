@@ -88,33 +88,49 @@ def backoff_s(policy: Execution, failures: int, job: int) -> float:
     return min(policy.retry_delay_s * growth, policy.retry_delay_max_s) * (1 + 0.25 * spread)
 
 
-def supersedes(new: tuple[State, int], old: tuple[State, int]) -> bool:
-    """Whether (state, attempt) replaces another of the same job, in whatever order they are seen.
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is known of one job between attempts."""
 
-    Completed beats everything, then the later attempt; a person's word after an attempt beats that attempt.
+    state: State  # never queued or running
+    attempt: int = 0  # number of the latest attempt that speaks for the job, 0 where there was none
+    batch: int = -1  # batch that it was committed with
+    failures: int = 0  # attempts that the job is blamed for, since a person last sent it back
+    interruptions: int = 0  # attempts that the infrastructure ended, likewise
+
+
+def supersedes(new: Row, old: Row) -> bool:
+    """Whether a row replaces another of the same job, in whatever order they are seen.
+
+    Completed beats everything, then the later attempt, then the later batch: batch numbers only grow, so that what is
+    decided about a job after an attempt beats that attempt.
     """
-    if (new[0] is State.COMPLETED) != (old[0] is State.COMPLETED):
-        return new[0] is State.COMPLETED
-    return (new[1], new[0] is State.PENDING) > (old[1], old[0] is State.PENDING)
+    if (new.state is State.COMPLETED) != (old.state is State.COMPLETED):
+        return new.state is State.COMPLETED
+    return (new.attempt, new.batch) > (old.attempt, old.batch)
 
 
 @dataclass(frozen=True, slots=True)
 class JobTable:
     """What is known of each job between attempts, as columns over the design's index; folded from records."""
 
-    state: npt.NDArray[np.int8]  # State; never queued or running
-    attempts: npt.NDArray[np.int16]  # number of the latest attempt, 0 where there was none
-    failures: npt.NDArray[np.int16]  # attempts that the job is blamed for, since a person last sent it back
-    interruptions: npt.NDArray[np.int16]  # attempts that the infrastructure ended, likewise
+    state: npt.NDArray[np.int8]
+    attempt: npt.NDArray[np.int16]
+    batch: npt.NDArray[np.int32]
+    failures: npt.NDArray[np.int16]
+    interruptions: npt.NDArray[np.int16]
 
     @classmethod
     def empty(cls, size: int) -> JobTable:
         """Every job pending, nothing tried."""
-        return cls(np.zeros(size, np.int8), *(np.zeros(size, np.int16) for _ in range(3)))
+        attempt, failures, interruptions = (np.zeros(size, np.int16) for _ in range(3))
+        return cls(np.zeros(size, np.int8), attempt, np.full(size, -1, np.int32), failures, interruptions)
 
     def copy(self) -> JobTable:
         """A table of its own."""
-        return JobTable(self.state.copy(), self.attempts.copy(), self.failures.copy(), self.interruptions.copy())
+        return JobTable(
+            self.state.copy(), self.attempt.copy(), self.batch.copy(), self.failures.copy(), self.interruptions.copy()
+        )
 
     def judge(self, record: Record, policy: Execution) -> Verdict:
         """Decide about the record's job as if the record were folded in."""
@@ -132,16 +148,21 @@ class JobTable:
             blamed, interrupted = _counted(record)
             self.failures[job] += blamed
             self.interruptions[job] += interrupted
-        state = State[record.verdict.upper()]
-        if not supersedes((state, record.attempt), (State(self.state[job]), int(self.attempts[job]))):
+        row = Row(State[record.verdict.upper()], record.attempt, record.batch)
+        if not supersedes(row, self.row(job)):
             return False
-        self.state[job] = state
-        self.attempts[job] = max(record.attempt, int(self.attempts[job]))
+        self.state[job], self.attempt[job], self.batch[job] = row.state, row.attempt, row.batch
         return True
 
-    def row(self, job: int) -> tuple[State, int, int, int]:
-        """State, attempts, failures and interruptions of one job."""
-        return State(self.state[job]), int(self.attempts[job]), int(self.failures[job]), int(self.interruptions[job])
+    def row(self, job: int) -> Row:
+        """What is known of one job."""
+        return Row(
+            State(self.state[job]),
+            int(self.attempt[job]),
+            int(self.batch[job]),
+            int(self.failures[job]),
+            int(self.interruptions[job]),
+        )
 
 
 def _counted(record: Record) -> tuple[int, int]:

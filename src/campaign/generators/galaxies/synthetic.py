@@ -24,6 +24,9 @@ COSMOLOGY = {"flat": True, "H0": 67.36, "Om0": 0.315192, "Ob0": 0.049302, "sigma
 """AbacusSummit's base cosmology c000 (Maksimova et al. 2021)."""
 
 MASS_BINS = 24
+LARGEST_CONTRAST = 2.5
+"""Limit of bias times rms of the field: beyond it the mean of a lognormal field is carried by cells that are too rare."""
+
 LARGEST_MASS = 3e15
 Floats = npt.NDArray[np.float64]
 
@@ -108,12 +111,12 @@ def draw_haloes(
     stream = _stream(seed, phase, 1 + round(1000 * redshift))
     delta = known.growth * field.delta
     variance = float(delta.var())
+    biases = limited_bias(known, variance)
     n = delta.shape[0]
     cell = field.box_size / n
     cells, log_mass = [], []
     for b in range(MASS_BINS):
-        bias = known.bias[b]
-        mean = known.density[b] * cell**3 * np.exp(bias * delta - 0.5 * bias**2 * variance)
+        mean = known.density[b] * cell**3 * np.exp(biases[b] * delta - 0.5 * biases[b] ** 2 * variance)
         chosen = np.repeat(np.arange(n**3), stream.poisson(mean).reshape(-1))
         cells.append(chosen)
         log_mass.append(_masses_within(known, b, stream.random(chosen.size)))
@@ -122,6 +125,12 @@ def draw_haloes(
     position = (corner + stream.random((where.size, 3))) * cell - field.box_size / 2
     velocity = known.velocity * known.growth * field.displacement.reshape(-1, 3)[where]
     return {"position": position, "velocity": velocity, "mass": np.exp(np.concatenate(log_mass))}
+
+
+def limited_bias(known: Theory, variance: float) -> Floats:
+    """Bias of each mass bin as it is used on a field of this variance."""
+    biases: Floats = np.minimum(known.bias, LARGEST_CONTRAST / np.sqrt(variance))
+    return biases
 
 
 def _masses_within(known: Theory, b: int, u: Floats) -> Floats:

@@ -1,0 +1,58 @@
+# make quickstart   install, and run the first campaign: 24 mock galaxy catalogues and their dataset
+# make test         install what the tests need, and run every check and every test
+# make bench        the figures of README and docs, measured on this machine
+
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.installed-galaxies
+TESTABLE = $(VENV)/.installed-galaxies-mpi-test
+OTHER_PYTHONS ?= 3.12 3.13
+
+.DEFAULT_GOAL = help
+.PHONY: help quickstart test check fast others bench schema clean
+
+help:
+	@sed -n 's/^# //p' Makefile
+
+$(READY): pyproject.toml
+	@.ci/setup $(VENV) galaxies
+
+$(TESTABLE): pyproject.toml
+	@.ci/setup $(VENV) galaxies,mpi,test
+
+quickstart: $(READY)
+	$(BIN)/python -m campaign.run configs/quickstart.yaml
+
+test: check
+	$(BIN)/python -m pytest --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
+		--cov-report=term --cov-fail-under=95
+	@$(MAKE) --no-print-directory others
+
+check: $(TESTABLE)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fast: $(TESTABLE)
+	$(BIN)/python -m pytest -m "not slow" tests/core tests/steps tests/adapters tests/contract tests/cli
+
+# The other supported Pythons, where they are installed: everything but the galaxies and the long kills.
+others:
+	@for version in $(OTHER_PYTHONS); do \
+		if python$$version --version >/dev/null 2>&1; then \
+			.ci/setup $(VENV)-$$version test python$$version && \
+			$(VENV)-$$version/bin/python -m pytest -q -m "not slow" --ignore=tests/galaxies || exit 1; \
+		else \
+			echo "skipped: Python $$version is not installed"; \
+		fi; \
+	done
+
+bench: $(TESTABLE)
+	$(BIN)/python benchmarks/first_campaign.py
+
+schema: $(READY)
+	$(BIN)/campaign validate --schema > configs/campaign.schema.json
+
+clean:
+	rm -rf $(VENV) $(VENV)-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

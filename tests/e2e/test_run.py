@@ -1,0 +1,289 @@
+"""The main job as a user runs it: real processes, real kills."""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import campaign
+from campaign.core.model import State
+
+RUN_FACTS = ["attempt", "batch", "start_time", "duration", "node"]
+
+
+def start(*arguments, **keywords):
+    command = [sys.executable, "-m", "campaign.run", *map(str, arguments), "--dashboard", "off", "--plain"]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **keywords)
+
+
+def finish(process, timeout=120):
+    out, err = process.communicate(timeout=timeout)
+    return process.returncode, out, err
+
+
+def run(*arguments):
+    return finish(start(*arguments))
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "campaign", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def wait_for(condition, timeout_s=60.0):
+    """Poll until `condition()` gives something; fails after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    pytest.fail("what was waited for did not come")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "campaigns" / "v1.0_scripted"
+
+
+def same_science(one, other):
+    xr.testing.assert_identical(one.drop_vars(RUN_FACTS), other.drop_vars(RUN_FACTS))
+
+
+def products(directory):
+    return {str(p.relative_to(directory)): p.read_bytes() for p in (directory / "catalogs").rglob("*") if p.is_file()}
+
+
+def test_a_campaign_runs_resumes_at_once_and_reads_without_us(scripted_yaml, directory):
+    path = scripted_yaml()
+    code, out, err = run(path)
+    assert code == 0, err
+    assert "12 completed" in out
+    dataset = xr.open_zarr(directory / "results.zarr")
+    assert (dataset.status == State.COMPLETED).all()
+    assert dataset.sizes == {"realization": 4, "redshift": 3, "bin": 4}
+    assert campaign.open(directory)["mean"].notnull().all()
+    assert len(products(directory)) == 12
+    again, out, _ = run(path)
+    assert again == 0
+    assert "0 completed in this run" in out
+    assert list((directory / "staging").rglob("*.*")) == []
+
+
+def test_failures_end_with_their_own_code_and_can_be_retried(scripted_yaml, directory):
+    script = "{r0000/mock_z0.500: [segfault], r0001/mock_z1.000: [exit], r0002/mock_z2.000: [kill, ok], r0003/mock_z0.500: [hang]}"
+    path = scripted_yaml(options=f"{{script: {script}}}")
+    code, _, err = run(path, "--set", "execution.timeout_hours=0.0003")
+    assert code == 4, err
+    status = json.loads(command("status", directory, "--json").stdout)
+    assert status["counts"] == {"completed": 9, "failed": 2, "timeout": 1}
+    assert {f["code"] for f in status["failures"]} >= {"slot.crashed", "job.timed_out"}
+    dry = command("retry", directory, "--state", "failed", "--dry-run")
+    assert "2 jobs would go back" in dry.stdout
+    path.write_text(path.read_text().replace("[segfault]", "[ok]").replace("[exit]", "[ok]").replace("[hang]", "[ok]"))
+    retried = command("retry", path, "--run")
+    assert retried.returncode == 0, retried.stderr
+    assert (xr.open_zarr(directory / "results.zarr").status == State.COMPLETED).all()
+
+
+def test_ctrl_c_drains_and_the_same_command_goes_on(scripted_yaml, directory):
+    path = scripted_yaml(realizations="20", options="{seconds: 0.1}")
+    process = start(path)
+    wait_for(lambda: len(products(directory)) > 5 if directory.exists() else False)
+    process.send_signal(signal.SIGINT)
+    code, _, err = finish(process)
+    assert code == 3, err
+    assert "SIGINT" in err
+    done = int((xr.open_zarr(directory / "results.zarr").status == State.COMPLETED).sum())
+    assert done == len(products(directory)) < 60
+    code, out, _ = run(path)
+    assert code == 0
+    assert f"60 completed ({60 - done} completed in this run)" in out
+
+
+def test_a_second_coordinator_is_refused_by_name(scripted_yaml, directory):
+    path = scripted_yaml(realizations="20", options="{seconds: 0.1}")
+    first = start(path)
+    wait_for(lambda: len(products(directory)) > 2 if directory.exists() else False)
+    code, _, err = run(path)
+    assert code == 5
+    assert f"process {first.pid}" in err
+    status = json.loads(command("status", directory, "--json").stdout)
+    assert status["running_on"]["pid"] == first.pid
+    assert sum(status["counts"].values()) == 60
+    assert command("retry", path).returncode == 5
+    first.send_signal(signal.SIGTERM)
+    assert finish(first)[0] == 3
+
+
+def test_a_changed_science_is_refused_with_the_difference(scripted_yaml, directory):
+    path = scripted_yaml()
+    assert run(path)[0] == 0
+    code, _, err = run(path, "--set", "science.seed=5")
+    assert code == 2
+    assert "science.seed: 0 -> 5" in err
+    assert "campaign.version" in err
+    code, _, _ = run(path, "--set", "execution.order=redshift_major", "--set", "execution.batch_size=1")
+    assert code == 0
+
+
+def test_a_dry_run_prints_what_would_run_and_touches_nothing(scripted_yaml, directory):
+    path = scripted_yaml()
+    code, out, _ = run(path, "--dry-run", "--json")
+    told = json.loads(out)
+    assert code == 0
+    assert not directory.exists()
+    assert run(path)[0] == 0
+    assert {row["product"] for row in told["would_run"]} == set(products(directory))
+    assert json.loads(run(path, "--dry-run", "--json")[1])["would_run"] == []
+
+
+def test_missing_inputs_are_reported_and_picked_up_when_they_come(scripted_yaml, directory, tmp_path):
+    inputs = tmp_path / "inputs"
+    inputs.mkdir()
+    for r in range(4):
+        for z in ("0.5", "1.0", "2.0"):
+            (inputs / f"{r}_{z}").touch()
+    (inputs / "2_1.0").unlink()
+    path = scripted_yaml(options=f"{{inputs: {inputs}}}")
+    code, out, _ = run(path, "--set", "execution.missing_input=skip_realization")
+    assert code == 4
+    assert "9 completed, 3 missing_input" in out
+    plan = command("plan", path)
+    assert "2_1.0" in plan.stdout
+    (inputs / "2_1.0").touch()
+    code, out, _ = run(path)
+    assert code == 0
+    assert "12 completed (3 completed in this run)" in out
+
+
+def children_of(pid):
+    """Every descendant of a process."""
+    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = {int(child): int(parent) for child, parent in (line.split() for line in listed.splitlines())}
+    found, frontier = [], [pid]
+    while frontier:
+        frontier = [child for child, parent in parents.items() if parent in frontier]
+        found += frontier
+    return found
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_campaign_ends_as_if_undisturbed(scripted_yaml, directory, tmp_path):
+    """Coordinator, worker and slot processes die of SIGKILL again and again; the oracle is what the jobs themselves wrote."""
+    stream = random.Random(7)
+    truth = tmp_path / "truth.txt"
+    path = scripted_yaml(realizations="50", options=f"{{seconds: 0.04, truth: {truth}}}", batch_size=7)
+    kills, completed_before = 0, np.zeros((50, 3), bool)
+    while kills < 12:
+        process = start(path)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1.0 + 1.5 * stream.random())
+        if process.poll() is not None:
+            process.communicate()
+            break
+        victims = children_of(process.pid)
+        victim = process.pid if kills % 3 != 2 or not victims else stream.choice(victims)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(victim, signal.SIGKILL)
+            kills += 1
+        if victim != process.pid:
+            process.kill()
+        process.communicate()
+        if (directory / "results.zarr" / "zarr.json").exists():
+            done = (xr.open_zarr(directory / "results.zarr").status == State.COMPLETED).values
+            assert (done | ~completed_before).all(), "a job that was reported complete is not any more"
+            completed_before = done
+            for name in np.atleast_1d(xr.open_zarr(directory / "results.zarr").product.values[done]):
+                assert (directory / str(name)).exists()
+    assert kills >= 3
+    code, _, err = run(path)
+    assert code == 0, err
+    truth_jobs = Counter(line.split()[0] for line in truth.read_text().splitlines())
+    assert len(truth_jobs) == 150
+
+    elsewhere = tmp_path / "undisturbed"
+    code, _, err = run(path, "--set", f"outputs.base_path={elsewhere}")
+    assert code == 0, err
+    other = elsewhere / "v1.0_scripted"
+    same_science(xr.open_zarr(directory / "results.zarr").load(), xr.open_zarr(other / "results.zarr").load())
+    assert products(directory) == products(other)
+
+
+@pytest.mark.slow
+def test_nothing_outlives_a_killed_coordinator(scripted_yaml, directory):
+    process = start(scripted_yaml(realizations="50", options="{seconds: 0.2}"))
+    wait_for(lambda: len(products(directory)) > 2 if directory.exists() else False)
+    family = children_of(process.pid)
+    assert len(family) >= 3
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not any(Path(f"/proc/{pid}/stat").exists() and alive(pid) for pid in family), 30)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_an_output_that_can_not_be_written_is_told(scripted_yaml, tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    code, _, err = run(scripted_yaml(), "--set", f"outputs.base_path={tmp_path}/file/x")
+    assert code == 3
+    assert "can't be written" in err
+    assert "outputs.base_path" in err
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of two megabytes."""
+    path = tmp_path / "disk"
+    path.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("mounting a small file system needs root")
+    yield path
+    subprocess.run(["umount", "-l", path], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_stops_the_run_and_nothing_is_lost(scripted_yaml, small_disk):
+    ballast = small_disk / "ballast"
+    path = scripted_yaml(realizations="40", options="{seconds: 0.01}", batch_size=5)
+    ballast.write_bytes(b"x" * 1_400_000)
+    code, out, err = run(path, "--set", f"outputs.base_path={small_disk}", "--set", "execution.retry_delay_s=0.01")
+    assert code in (1, 3, 4), out + err
+    assert "No space left" in out + err or "no space left" in out + err or "disk is full" in out + err
+    ballast.unlink()
+    root = small_disk / "v1.0_scripted"
+    code, out, err = run(path, "--set", f"outputs.base_path={small_disk}")
+    if code == 4:
+        retried = command("retry", root, "--run")
+        code, err = retried.returncode, retried.stderr
+    assert code == 0, err
+    assert (xr.open_zarr(root / "results.zarr").status == State.COMPLETED).all()
+
+
+def test_a_generator_that_can_not_start_is_told_and_ends(scripted_yaml, directory):
+    code, _, err = run(scripted_yaml(realizations="1", options="{slot_fails: true}"))
+    assert code == 4
+    assert "can't be warmed up" in err
+    status = json.loads(command("status", directory, "--json").stdout)
+    assert {f["code"] for f in status["failures"]} == {"slot.unready"}
