@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import signal
 import threading
@@ -74,10 +75,10 @@ class SlotPool:
     def close(self) -> None:
         """End every slot server."""
         self._closing.set()
+        self._spawner.shutdown(cancel_futures=True)  # waits for a server that is just being started
         for slot in self._all:
             if slot.process is not None:
                 slot.process.kill()
-        self._spawner.shutdown(cancel_futures=True)
 
     def _run_one(self, slot: _Slot, task: Task, emit: Emit) -> None:
         started = self._clock.now_ms()
@@ -156,7 +157,8 @@ class SlotPool:
             slot.process.kill()
         slot.process, slot.version = None, ""
         if not self._closing.is_set():
-            self._spawner.submit(self._prestart, slot)
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                self._spawner.submit(self._prestart, slot)
 
 
 def _death(status: int) -> Failure:

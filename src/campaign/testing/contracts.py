@@ -1,0 +1,176 @@
+"""The contract of each port as a test class: inherit it, say how to make yours, and let pytest collect it.
+
+class TestMine(GeneratorContract):
+    @pytest.fixture
+    def generator(self): return MyGenerator()
+    @pytest.fixture
+    def config(self): return MyOptions().model_dump(mode="json")
+    @pytest.fixture
+    def point(self): return {"realization": 0, "redshift": 1.0}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from campaign.core.identity import job_seed, resolved_config_hash, task_fingerprint
+from campaign.core.model import JobCall, Lease, Point, Task
+from campaign.errors import JobError
+from campaign.ports import Cluster, Event, Generator, JobEnded, JobStarted, LeaseReturned
+
+
+def example_task(generator: Generator, config: Mapping[str, Any], point: Point, job: int = 0) -> Task:
+    """A task as the plan would make it."""
+    seed = job_seed(1, point)
+    config_hash = resolved_config_hash(config)
+    return Task(
+        job=job,
+        name=f"job_{job:04d}",
+        attempt=1,
+        batch=0,
+        point=point,
+        seed=seed,
+        campaign_seed=1,
+        generator=generator.name,
+        config=config,
+        resolved_config_hash=config_hash,
+        task_fingerprint=task_fingerprint(generator.name, point, seed, config_hash),
+        product=f"catalogs/job_{job:04d}{generator.suffix}",
+        timeout_s=600.0,
+    )
+
+
+class GeneratorContract:
+    """What every generator must do. Fixtures to give: `generator`, `config`, `point`."""
+
+    def test_it_is_found_by_its_entry_point(self, generator: Generator) -> None:
+        found = {point.name: point for point in entry_points(group="campaign.generators")}
+        assert isinstance(generator, found[generator.name].load())
+
+    def test_its_options_have_defaults_survive_json_and_refuse_the_unknown(self, generator: Generator) -> None:
+        schema = generator.options.model_json_schema()
+        assert schema.get("additionalProperties") is False
+        assert not schema.get("required"), "every option needs a default, or a campaign can't do without it"
+        dumped = generator.options().model_dump(mode="json")
+        assert json.loads(json.dumps(dumped)) == dumped
+        assert set(generator.incidental) <= set(dumped)
+
+    def test_names_and_inputs_are_pure_texts(
+        self, generator: Generator, config: Mapping[str, Any], point: Point
+    ) -> None:
+        for _ in range(2):
+            assert all(isinstance(value, str) for value in generator.words(config, point).values())
+            assert all(isinstance(path, str) for path in generator.inputs(config, point))
+        assert generator.suffix.startswith(".")
+
+    def test_it_measures_what_it_declares(
+        self, generator: Generator, config: Mapping[str, Any], point: Point, tmp_path: Path
+    ) -> None:
+        target = tmp_path / f"product{generator.suffix}"
+        generator.warm_up(config)
+        measured = generator.generate(example_task(generator, config, point), target, lambda _: None)
+        declared = {v.name: v for v in generator.variables(config)}
+        assert set(measured) <= set(declared)
+        for name, value in measured.items():
+            assert np.shape(value) == tuple(len(dim.values) for dim in declared[name].dims)
+        generator.verify(example_task(generator, config, point), target, measured)
+
+    def test_the_same_task_gives_the_same_bytes(
+        self, generator: Generator, config: Mapping[str, Any], point: Point, tmp_path: Path
+    ) -> None:
+        task = example_task(generator, config, point)
+        made = []
+        for n in range(2):
+            target = tmp_path / f"{n}{generator.suffix}"
+            generator.generate(replace(task, attempt=n + 1), target, lambda _: None)
+            made.append(target.read_bytes())
+        assert made[0] == made[1]
+
+    def test_it_refuses_a_torn_product(
+        self, generator: Generator, config: Mapping[str, Any], point: Point, tmp_path: Path
+    ) -> None:
+        task, target = example_task(generator, config, point), tmp_path / f"product{generator.suffix}"
+        measured = generator.generate(task, target, lambda _: None)
+        target.write_bytes(target.read_bytes()[: target.stat().st_size // 8])
+        try:
+            generator.verify(task, target, measured)
+        except JobError:
+            return
+        raise AssertionError("verify accepted a product of which seven eighths were missing")
+
+
+class ClusterContract:
+    """What every cluster must do. Implement `with_cluster`, which runs a coroutine function on a fresh cluster."""
+
+    def with_cluster(self, use: Any, tmp_path: Path) -> Any:
+        """Run `await use(cluster, make_tasks)`; `make_tasks(n)` gives n tasks that succeed on it."""
+        raise NotImplementedError
+
+    def test_every_job_is_started_ended_and_its_lease_returned(self, tmp_path: Path) -> None:
+        async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
+            tasks = make_tasks(5)
+            cluster.submit([_lease(0, tasks[:2]), _lease(1, tasks[2:])])
+            return await _until_returned(cluster, 2)
+
+        events = self.with_cluster(use, tmp_path)
+        ended = [e.record for e in events if isinstance(e, JobEnded)]
+        assert sorted(r.job for r in ended) == [0, 1, 2, 3, 4]
+        assert all(r.outcome == "completed" for r in ended)
+        for record in ended:
+            kinds = [type(e) for e in events if _job_of(e) == record.job]
+            assert kinds == [JobStarted, JobEnded]
+
+    def test_the_jobs_of_a_lease_run_in_their_order(self, tmp_path: Path) -> None:
+        async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
+            cluster.submit([_lease(0, list(reversed(make_tasks(4))))])
+            return await _until_returned(cluster, 1)
+
+        events = self.with_cluster(use, tmp_path)
+        assert [e.record.job for e in events if isinstance(e, JobEnded)] == [3, 2, 1, 0]
+
+    def test_a_drained_cluster_gives_leases_back_unbegun(self, tmp_path: Path) -> None:
+        async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
+            cluster.drain()
+            cluster.submit([_lease(0, make_tasks(3))])
+            return await _until_returned(cluster, 1)
+
+        events = self.with_cluster(use, tmp_path)
+        assert events == [LeaseReturned(0, None)]
+
+    def test_nothing_happens_where_nothing_was_submitted(self, tmp_path: Path) -> None:
+        async def use(cluster: Cluster, _: Any) -> Event | None:
+            return await cluster.next_event(0.05)
+
+        assert self.with_cluster(use, tmp_path) is None
+
+
+def _lease(number: int, tasks: list[Task]) -> Lease:
+    return Lease(number, tuple(JobCall(task) for task in tasks))
+
+
+def _job_of(event: Event) -> int | None:
+    match event:
+        case JobStarted(job=job):
+            return job
+        case JobEnded(record=record):
+            return record.job
+    return None
+
+
+async def _until_returned(cluster: Cluster, leases: int) -> list[Event]:
+    """Events until so many leases came back; TimeoutError after a minute."""
+    events: list[Event] = []
+    async with asyncio.timeout(60):
+        while sum(isinstance(e, LeaseReturned) for e in events) < leases:
+            event = await cluster.next_event(0.2)
+            if event is not None:
+                events.append(event)
+    return events

@@ -1,0 +1,148 @@
+"""Real slot processes: warm between jobs, isolated from each other, gone with their supervisor."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from campaign.adapters.journal import JournalFile, read_journal
+from campaign.adapters.local import LocalLauncher, SystemClock
+from campaign.adapters.slots import SlotPool
+from campaign.attempt import blank_record
+from campaign.core.model import Outcome, Record
+from campaign.ports import Begun
+
+
+@pytest.fixture
+def pool(tmp_path, scripted_plan):
+    """Makes a pool and a way to run jobs in it; closes it at the end."""
+    made = []
+
+    def make(script="{}", slots=1, memory=None, **options):
+        extra = "".join(f", {k}: {v}" for k, v in options.items())
+        plan = scripted_plan(options=f"{{script: {script}{extra}}}")
+        hello = {"generator": "scripted", "config": plan.config.options, "directory": str(tmp_path)}
+        journal = JournalFile(tmp_path / "journal.jsonl")
+        pool = SlotPool(
+            slots, LocalLauncher(hello, {}, 1, tmp_path / "logs" / "slot"), journal, SystemClock(), blank_record, memory
+        )
+        made.append((pool, journal))
+
+        def run(*jobs, attempt=1, timeout_s=20.0, stopped=lambda: False):
+            from dataclasses import replace
+
+            events = []
+            tasks = [replace(plan.task(j, attempt, 0), timeout_s=timeout_s) for j in jobs]
+            left = pool.run(tasks, events.append, stopped)
+            return [Record.from_json(e["record"]) for e in events if e["event"] == "ended"], left
+
+        return pool, run
+
+    yield make
+    for pool, journal in made:
+        pool.close()
+        journal.close()
+
+
+def test_one_process_serves_many_jobs(pool):
+    _, run = pool()
+    records, left = run(0, 1, 2, 3)
+    assert left == []
+    assert {r.outcome for r in records} == {Outcome.COMPLETED}
+    assert len({r.pid for r in records}) == 1
+    assert records[0].pid != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("fault", "outcome", "code", "words", "blames"),
+    [
+        ("segfault", Outcome.FAILED, "slot.crashed", "SIGSEGV", True),
+        ("exit", Outcome.FAILED, "slot.crashed", "exit status 7", True),
+        ("kill", Outcome.INTERRUPTED, "slot.killed", "SIGKILL", False),
+        ("hang", Outcome.TIMEOUT, "job.timed_out", "limit of 1 s", True),
+        ("leak", Outcome.FAILED, "job.memory_exceeded", "the limit is 250 MiB", True),
+    ],
+)
+def test_a_fault_takes_its_slot_process_and_nothing_else(pool, fault, outcome, code, words, blames):
+    _, run = pool(f"{{r0000/mock_z1.000: [{fault}]}}", memory=250 * 2**20)
+    records, left = run(0, 1, 2, timeout_s=1.0 if fault == "hang" else 20.0)
+    assert left == []
+    assert [r.outcome for r in records] == [Outcome.COMPLETED, outcome, Outcome.COMPLETED]
+    bad = records[1]
+    assert bad.failure.code == code
+    assert words in bad.failure.message
+    assert bad.failure.blames_job is blames
+    assert bad.failure.phase == "act"
+    assert records[0].pid != records[2].pid
+
+
+def test_the_journal_has_the_start_and_the_end_of_every_attempt(pool, tmp_path):
+    _, run = pool("{r0000/mock_z1.000: [segfault]}")
+    run(0, 1)
+    lines = list(read_journal(tmp_path / "journal.jsonl"))
+    assert [type(line) for line in lines] == [Begun, Record, Begun, Record]
+    assert [line.job for line in lines] == [0, 0, 1, 1]
+
+
+def test_a_stop_is_heeded_between_jobs(pool):
+    _, run = pool()
+    answers = iter([False, True])
+    records, left = run(0, 1, 2, stopped=lambda: next(answers))
+    assert len(records) == 1
+    assert left == [1, 2]
+
+
+def test_slots_work_side_by_side(pool):
+    _, run = pool(slots=2, seconds=0.3)
+    found = []
+    threads = [threading.Thread(target=lambda j=j: found.extend(run(j)[0])) for j in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({r.pid for r in found}) == 2
+
+
+def test_a_generator_that_can_not_be_warmed_up_is_explained(pool):
+    _, run = pool(slot_fails="true")
+    (record,), _ = run(0)
+    assert record.failure.code == "slot.unready"
+    assert "this generator can't be warmed up" in record.failure.message
+    assert not record.failure.transient
+
+
+def test_what_a_generator_prints_goes_to_the_log(pool, tmp_path):
+    _, run = pool("{r0000/mock_z0.500: [segfault]}")
+    run(0)
+    assert (tmp_path / "logs" / "slot-000.log").exists()
+
+
+def test_a_slot_dies_with_its_supervisor(tmp_path, scripted_plan):
+    """A supervisor that is killed leaves no slot process behind, even one that is busy for ever."""
+    program = """
+import sys
+from pathlib import Path
+from campaign.adapters.journal import JournalFile
+from campaign.adapters.local import LocalLauncher, SystemClock
+from campaign.adapters.slots import SlotPool
+from campaign.attempt import blank_record
+hello = {"generator": "scripted", "config": {"slot_fails": False}, "directory": sys.argv[1]}
+pool = SlotPool(1, LocalLauncher(hello, {}, 1, Path(sys.argv[1]) / "slot"), JournalFile(Path(sys.argv[1]) / "j"), SystemClock(), blank_record)
+print(pool._spawner.submit(lambda: pool._all[0].process.pid).result(), flush=True)
+sys.stdin.read()
+"""
+    supervisor = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    slot = int(supervisor.stdout.readline())
+    handle = os.pidfd_open(slot)
+    supervisor.send_signal(signal.SIGKILL)
+    import select
+
+    gone, _, _ = select.select([handle], [], [], 20)
+    assert gone
+    os.close(handle)
+    supervisor.communicate()

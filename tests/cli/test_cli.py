@@ -1,0 +1,135 @@
+"""What a user types, and what comes back."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from campaign import cli
+
+HEAVY = ("dask", "distributed", "jax", "zarr", "xarray", "h5py", "bokeh", "pydantic", "rich", "ruamel.yaml")
+
+
+def campaign(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def imported_by(code):
+    """Heavy modules that a fresh interpreter has loaded after `code`."""
+    program = f"import sys\n{code}\nprint([m for m in {HEAVY!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return done.stdout.strip().splitlines()[-1]
+
+
+def test_help_imports_nothing_heavy():
+    code = "import contextlib, io\nfrom campaign.cli import main\nwith contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): main(['--help'])"
+    assert imported_by(code) == "[]"
+    assert imported_by("import campaign, campaign.core.lifecycle, campaign.core.design, campaign.errors") == "[]"
+
+
+def test_the_coordinator_does_not_import_what_jobs_need():
+    assert "jax" not in imported_by(
+        "import campaign.run, campaign.execute, campaign.gather; from campaign.generators import find; find('galaxies')"
+    )
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_every_verb_explains_itself(verb, capsys):
+    with pytest.raises(SystemExit) as ended:
+        campaign(verb, "--help")
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert f"usage: campaign {verb}" in shown
+    assert len(shown.splitlines()) > 5
+
+
+def test_a_wrong_verb_is_a_usage_error(capsys):
+    with pytest.raises(SystemExit) as ended:
+        campaign("destroy")
+    assert ended.value.code == 2
+    assert "invalid choice" in capsys.readouterr().err
+
+
+def test_init_writes_a_configuration_that_is_valid(tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    assert campaign("init", path) == 0
+    assert campaign("validate", path) == 0
+    assert "8 realizations x 3 redshifts" in capsys.readouterr().out
+
+
+def test_init_lays_out_the_campaign_of_a_configuration(scripted_yaml, tmp_path, capsys):
+    path = scripted_yaml()
+    assert campaign("init", path) == 0
+    root = tmp_path / "campaigns" / "v1.0_scripted"
+    assert {p.name for p in root.iterdir()} == {"metadata", "catalogs", "staging", "logs", "cache", "qa"}
+    manifest = json.loads((root / "metadata" / "manifest.json").read_text())
+    assert {"created", "user", "host", "git", "configuration_sha256", "axes", "method", "jobs"} <= set(manifest)
+    assert campaign("status", root) == 0
+    assert "0 of 12 completed" in capsys.readouterr().out
+
+
+def test_validate_tells_mistakes_and_the_exit_code(scripted_yaml, capsys):
+    path = scripted_yaml()
+    assert campaign("validate", path, "--set", "execution.ordr=block") == 2
+    assert "did you mean 'order'?" in capsys.readouterr().err
+    assert campaign("validate", path, "--set", "execution.ordr=block", "--json") == 2
+    told = json.loads(capsys.readouterr().out)
+    assert told["problems"][0]["suggestion"] == "order"
+    assert campaign("validate", path, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["valid"] is True
+    assert campaign("validate") == 2
+
+
+def test_plan_shows_the_jobs_in_every_form(scripted_yaml, capsys):
+    path = scripted_yaml()
+    assert campaign("plan", path, "--csv") == 0
+    rows = capsys.readouterr().out.splitlines()
+    assert rows[0].startswith("batch,job,name,realization,redshift,seed")
+    assert len(rows) == 13
+    assert campaign("plan", path, "--json", "--limit", "2") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["size"], told["batches"], len(told["jobs"])) == (12, 4, 2)
+    assert campaign("plan", path, "--limit", "1") == 0
+    assert "11 more" in capsys.readouterr().out
+
+
+def test_estimate_says_what_it_knows(scripted_yaml, capsys):
+    path = scripted_yaml()
+    assert campaign("estimate", path) == 0
+    assert "if every job took its whole time-out" in capsys.readouterr().out
+    assert campaign("estimate", path, "--seconds-per-job", "42", "--bytes-per-job", "1e9", "--json") == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert cost["wall_s"] == 252.0
+    assert cost["core_hours"] == pytest.approx(12 * 42 / 3600)
+    assert cost["storage_bytes"] == 12e9
+
+
+@pytest.mark.parametrize("verb", ["status", "retry", "monitor"])
+def test_a_campaign_that_is_not_there_is_told(verb, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert campaign(verb, tmp_path / "empty") == 2
+    told = capsys.readouterr().err
+    assert "->" in told
+
+
+def test_errors_are_json_where_json_was_asked_for(tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert campaign("status", tmp_path / "empty", "--json") == 2
+    assert json.loads(capsys.readouterr().out)["error"] == "campaign.missing"
+
+
+def test_monitor_ends_when_nobody_runs(scripted_yaml, tmp_path, capsys):
+    campaign("init", scripted_yaml())
+    assert campaign("monitor", tmp_path / "campaigns" / "v1.0_scripted") == 0
+    assert "0 of 12 completed" in capsys.readouterr().out
+
+
+def test_the_document_s_galaxy_model_is_refused_where_it_is_not_installed(tmp_path, capsys):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "campaign: {name: r}\nscience: {realizations: 1, redshifts: [1.0], galaxy_model: rgrspit_diffsky_v2.1}\n"
+        f"outputs: {{base_path: {tmp_path}}}\n"
+    )
+    assert campaign("run", path) == 2
+    assert "needs rgrspit_diffsky, which is not installed" in capsys.readouterr().err

@@ -1,0 +1,89 @@
+"""Our own implementations against the contracts that we publish."""
+
+import asyncio
+from functools import partial
+
+import pytest
+
+from campaign.adapters.local import SystemClock
+from campaign.attempt import run_attempt
+from campaign.generators import find
+from campaign.run import SlotSpec, make_slots
+from campaign.testing.contracts import ClusterContract, GeneratorContract, example_task
+from campaign.testing.inline import InlineCluster
+
+
+class TestScripted(GeneratorContract):
+    @pytest.fixture
+    def generator(self):
+        return find("scripted")
+
+    @pytest.fixture
+    def config(self, generator):
+        return generator.options().model_dump(mode="json")
+
+    @pytest.fixture
+    def point(self):
+        return {"realization": 0, "redshift": 1.0}
+
+
+class TestGalaxies(GeneratorContract):
+    @pytest.fixture
+    def generator(self):
+        pytest.importorskip("diffsky")
+        return find("galaxies")
+
+    @pytest.fixture
+    def config(self, generator, tmp_path):
+        synthetic = {"box_size": 40.0}
+        return generator.options(simulation_root=str(tmp_path / "inputs"), synthetic=synthetic).model_dump(mode="json")
+
+    @pytest.fixture
+    def point(self):
+        return {"realization": 0, "redshift": 1.0}
+
+
+def tasks(n):
+    generator = find("scripted")
+    config = generator.options().model_dump(mode="json")
+    return [example_task(generator, config, {"realization": job}, job) for job in range(n)]
+
+
+class TestInlineCluster(ClusterContract):
+    def with_cluster(self, use, tmp_path):
+        run = lambda task: run_attempt(task, find("scripted"), tmp_path, SystemClock())  # noqa: E731
+        return asyncio.run(use(InlineCluster(run), tasks))
+
+
+class TestDaskCluster(ClusterContract):
+    def with_cluster(self, use, tmp_path):
+        from campaign.adapters.dask import DaskCluster
+
+        spec = SlotSpec(str(tmp_path), "scripted", find("scripted").options().model_dump(mode="json"), 2, 1, None)
+
+        async def main():
+            cluster = await DaskCluster.local(2, partial(make_slots, spec), None, str(tmp_path / "scratch"))
+            try:
+                return await use(cluster, tasks)
+            finally:
+                await cluster.close()
+
+        return asyncio.run(main())
+
+    def test_each_job_is_a_delayed_call(self, tmp_path):
+        """One `dask.delayed` call a job, in one layer, under keys of one prefix; computed as any Dask graph."""
+        from campaign.adapters.dask import delayed_jobs
+        from campaign.core.model import JobCall
+
+        async def use(cluster, make_tasks):
+            calls = delayed_jobs([JobCall(task) for task in make_tasks(3)])
+            assert [call.key for call in calls] == [("job", 0), ("job", 1), ("job", 2)]
+            futures = cluster._client.compute(calls, optimize_graph=False)
+            return await cluster._client.gather(futures)
+
+        assert self.with_cluster(use, tmp_path) == [1, 1, 1]
+        assert sorted(p.name for p in (tmp_path / "catalogs").iterdir()) == [
+            "job_0000.txt",
+            "job_0001.txt",
+            "job_0002.txt",
+        ]
