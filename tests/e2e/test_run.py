@@ -225,6 +225,37 @@ def test_killed_at_any_moment_the_campaign_ends_as_if_undisturbed(scripted_yaml,
     assert products(directory) == products(other)
 
 
+def parents_of_slots(pid):
+    """The Dask workers below a coordinator: whoever has a slot process as a child."""
+    found = set()
+    for child in children_of(pid):
+        with contextlib.suppress(OSError):
+            if b"campaign.slot" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.add(int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1]))
+    return sorted(found)
+
+
+@pytest.mark.slow
+def test_workers_die_and_the_coordinator_goes_on(scripted_yaml, directory, tmp_path):
+    truth = tmp_path / "truth.txt"
+    path = scripted_yaml(realizations="30", options=f"{{seconds: 0.1, truth: {truth}}}", batch_size=10)
+    process = start(path)
+    killed = set()
+    for wanted in (5, 20, 40):
+        wait_for(lambda n=wanted: truth.exists() and len(truth.read_text().splitlines()) > n)
+        (worker,) = wait_for(lambda: [p for p in parents_of_slots(process.pid) if p not in killed])
+        os.kill(worker, signal.SIGKILL)
+        killed.add(worker)
+    code, out, err = finish(process)
+    assert code == 0, err
+    assert "90 completed" in out
+    assert "job.interrupted" in err
+    # Only what was running when a worker died was begun again.
+    begun = Counter(line.split()[0] for line in truth.read_text().splitlines())
+    assert len(begun) == 90
+    assert sum(begun.values()) <= 90 + 2 * len(killed)
+
+
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_coordinator(scripted_yaml, directory):
     process = start(scripted_yaml(realizations="50", options="{seconds: 0.2}"))

@@ -53,19 +53,23 @@ class ChildProcess:
         """The next message, None if none came in time; EOFError where the process is gone."""
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._channel], [], [], max(0.0, deadline - time.monotonic()))
-            if not ready:
+            data = self._read(max(0.0, deadline - time.monotonic()))
+            if data is None:
                 return None
-            try:
-                data = self._channel.recv(1 << 16)
-            except ConnectionResetError:
-                data = b""
             if not data:
                 raise EOFError(f"slot process {self.pid} is gone")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         message: Mapping[str, Any] = json.loads(line)
         return message
+
+    def _read(self, timeout_s: float) -> bytes | None:
+        """Some bytes; None if none came in time, nothing at all where the channel is closed on either side."""
+        try:
+            ready, _, _ = select.select([self._channel], [], [], timeout_s)
+            return self._channel.recv(1 << 16) if ready else None
+        except (ConnectionResetError, ValueError):  # ValueError: another thread has closed it
+            return b""
 
     def kill(self) -> None:
         """End the whole process group at once."""
