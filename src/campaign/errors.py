@@ -30,6 +30,7 @@ class Code(StrEnum):
     SLOT_UNREADY = "slot.unready"
     TIMED_OUT = "job.timed_out"
     INTERRUPTED = "job.interrupted"
+    CLUSTER_UNREADY = "cluster.unready"
     MEMORY_EXCEEDED = "job.memory_exceeded"
 
 

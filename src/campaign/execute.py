@@ -38,6 +38,7 @@ logger = logging.getLogger("campaign")
 IDLE_POLL_S = 0.2
 """Longest wait for an event, so that stops, retries and views are served."""
 
+STORAGE_CODES = frozenset({Code.STORAGE_FULL, Code.STORAGE_UNWRITABLE})
 RATE_WINDOW_S = 120.0
 LATEST_FAILURES = 5
 
@@ -96,7 +97,7 @@ class Execution:
         self._leases_made = 0
         self._finished: asyncio.Queue[tuple[int, list[Record]]] = asyncio.Queue()
         self._draining = False
-        self._stopped_by = ""
+        self._stopped_by = self._fault = ""
         self._begin = clock.monotonic_s()
         self._ends: deque[float] = deque()
         self._mean_s: float | None = None
@@ -115,13 +116,19 @@ class Execution:
                     self._take(event)
                     event = await self._cluster.next_event(0)
                 if commits.done():  # only ever by an error
-                    self.drain("what was computed can't be committed")
+                    self._give_up("what was computed can't be committed")
                 self._observe(self.progress())
         finally:
             self._close_batches()
             await self._last_commits(commits)
         await asyncio.to_thread(self._committer.flush)
         self._observe(self.progress())
+        if self._fault:
+            raise StorageError(
+                Code.STORAGE_UNWRITABLE,
+                self._fault,
+                action="make room or permission, then start again: nothing that was done is lost",
+            )
         return Summary(self._completed, self._ended, self._duplicates, self._draining, self._stopped_by)
 
     def drain(self, why: str = "") -> None:
@@ -129,6 +136,11 @@ class Execution:
         if not self._draining:
             self._draining, self._stopped_by = True, why
             self._cluster.drain()
+
+    def _give_up(self, why: str) -> None:
+        """Storage refuses: going on would only fail every job in turn."""
+        self._fault = self._fault or why
+        self.drain(why)
 
     def progress(self) -> Progress:
         """How far the run is, now."""
@@ -216,8 +228,10 @@ class Execution:
                 self._job_ended(record)
             case LeaseReturned(lease=number):
                 self._release(number)
-            case LeaseLost(lease=number):
+            case LeaseLost(lease=number, error=error):
                 self._settle_lost(number)
+                if error:
+                    self._give_up(f"a worker can't go on: {error}")
 
     def _job_ended(self, record: Record) -> None:
         job = record.job
@@ -237,6 +251,8 @@ class Execution:
         verdict = self._table.judge(record, self._policy)
         if verdict.retry_after_s is not None:
             heapq.heappush(self._retries, (self._clock.monotonic_s() + verdict.retry_after_s, record.job))
+        if record.failure is not None and record.failure.code in STORAGE_CODES:
+            self._give_up(f"{record.name} could not write: {record.failure.message.splitlines()[0]}")
         concluded = replace(record, verdict=verdict.state.word)
         self._table.fold(concluded)
         batch = self._open[record.batch]

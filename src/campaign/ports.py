@@ -132,10 +132,11 @@ class LeaseReturned:
 
 @dataclass(frozen=True, slots=True)
 class LeaseLost:
-    """The worker that held a lease is gone; its journal tells what was begun and what ended."""
+    """The worker that held a lease is gone or could not go on; its journal tells what was begun and what ended."""
 
     lease: int
     worker: str
+    error: str = ""  # why it could not go on, where it could still say so
 
 
 Event = JobStarted | JobEnded | LeaseReturned | LeaseLost

@@ -197,9 +197,7 @@ async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout:
         threads=resources.threads_per_slot,
         memory_limit_bytes=resources.memory_per_slot_bytes,
     )
-    cluster = await DaskCluster.local(
-        resources.slots, partial(make_slots, spec), options.dashboard, str(layout.root / "cache" / "dask")
-    )
+    cluster = await DaskCluster.local(resources.slots, partial(make_slots, spec), options.dashboard)
     try:
         if cluster.dashboard:
             logger.info("Dask dashboard: %s", cluster.dashboard)

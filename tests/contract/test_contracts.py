@@ -62,7 +62,7 @@ class TestDaskCluster(ClusterContract):
         spec = SlotSpec(str(tmp_path), "scripted", find("scripted").options().model_dump(mode="json"), 2, 1, None)
 
         async def main():
-            cluster = await DaskCluster.local(2, partial(make_slots, spec), None, str(tmp_path / "scratch"))
+            cluster = await DaskCluster.local(2, partial(make_slots, spec), None)
             try:
                 return await use(cluster, tasks)
             finally:

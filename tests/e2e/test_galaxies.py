@@ -1,6 +1,8 @@
 """The quickstart, smaller: real catalogues, a real kill, the same bytes."""
 
+import re
 import shutil
+from pathlib import Path
 
 import h5py
 import pytest
@@ -24,7 +26,7 @@ outputs: {{base_path: {root}/campaigns}}
 
 
 @pytest.mark.slow
-def test_a_campaign_of_mocks_killed_in_the_middle_gives_the_same_bytes(tmp_path):
+def test_a_campaign_of_mocks_killed_in_the_middle_gives_the_same_bytes(tmp_path, monkeypatch):
     path = tmp_path / "mocks.yaml"
     path.write_text(YAML.format(root=tmp_path))
     directory = tmp_path / "campaigns" / "v1.0_mocks"
@@ -52,3 +54,13 @@ def test_a_campaign_of_mocks_killed_in_the_middle_gives_the_same_bytes(tmp_path)
         assert file["galaxies"].attrs["count"] == first.n_galaxies
         assert file.attrs["redshift"] == 2.0
         assert file.attrs["task_fingerprint"] == str(first.task_fingerprint.item())
+
+    # The README's own lines, on this campaign.
+    (block,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "campaigns" / "v1.0_quickstart").symlink_to(directory)
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    exec(block, scope)
+    assert scope["counts"].sizes == {"realization": 3}
+    assert scope["smf"].dims == ("redshift", "log_stellar_mass")
+    assert (directory / scope["first"]).exists()

@@ -159,6 +159,28 @@ def test_a_full_disk_stops_the_run_and_says_so(bench):
     assert it.memory.batches == []
 
 
+def test_a_worker_that_can_not_write_stops_the_run(bench):
+    def run(task):
+        if task.job == 7:
+            raise OSError(28, "No space left on device")
+        return replace(blank_record(task, "1", 0), outcome=Outcome.COMPLETED)
+
+    it = bench(run=run)
+    with pytest.raises(StorageError, match="No space left on device"):
+        it.go()
+    assert it.table.row(7).state is State.PENDING
+    assert len(it.memory.records) < 12 + 1
+
+
+def test_jobs_that_can_not_write_stop_the_run_and_stay_pending(bench):
+    it = bench("{r0002/mock_z1.000: [full_disk]}")
+    with pytest.raises(StorageError, match=r"r0002/mock_z1\.000 could not write"):
+        it.go()
+    (full,) = [r for r in it.memory.records if r.failure is not None]
+    assert (full.failure.code, full.verdict) == ("storage.full", "pending")
+    assert "failed" not in states(it)
+
+
 def test_progress_accounts_for_every_job_at_every_moment(bench):
     it = bench("{r0000/mock_z0.500: [raise, ok]}")
     it.go()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
@@ -15,6 +16,7 @@ from distributed import Client, LocalCluster, Scheduler, Worker, WorkerPlugin, g
 from distributed.utils import sync
 
 from campaign.core.model import JobCall, Lease, Record, Task, task_to_json
+from campaign.errors import Code, StorageError
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, Supervisor
 
 SETTINGS = {
@@ -30,6 +32,7 @@ SETTINGS = {
     "distributed.worker.memory.target": False,
     "distributed.comm.timeouts.connect": "60s",
 }
+WORKERS_UP_S = 60
 PLUGIN = "campaign-slots"
 EVENT = "campaign-event"
 GRANT = "campaign_grant"
@@ -68,7 +71,11 @@ def run_lease(lease: int, tasks: Sequence[Mapping[str, Any]]) -> int:
         envelope = {"op": EVENT, "lease": lease, "body": json.dumps(message)}
         worker.loop.add_callback(worker.batched_send, envelope)
 
-    unstarted = plugin.supervisor.run([Task(**task) for task in tasks], emit, plugin.draining.is_set)
+    try:
+        unstarted = plugin.supervisor.run([Task(**task) for task in tasks], emit, plugin.draining.is_set)
+    except Exception as error:  # noqa: BLE001 - a journal that can't be written, or a defect of ours: the coordinator must know
+        emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
+        return 0
     emit({"event": "returned", "unstarted": unstarted})
     return len(tasks) - len(unstarted)
 
@@ -102,8 +109,8 @@ class SlotsPlugin(WorkerPlugin):
 class DaskCluster:
     """Leases on a Dask cluster in the coordinator's own event loop."""
 
-    def __init__(self, cluster: Any, client: Client, slots: int) -> None:
-        self._cluster, self._client, self.slots = cluster, client, slots
+    def __init__(self, cluster: Any, client: Client, slots: int, scratch: tempfile.TemporaryDirectory[str]) -> None:
+        self._cluster, self._client, self.slots, self._scratch = cluster, client, slots, scratch
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._flying: dict[int, Any] = {}
         self._granted: dict[int, str] = {}
@@ -113,11 +120,10 @@ class DaskCluster:
         scheduler.stream_handlers[EVENT] = self._receive
 
     @classmethod
-    async def local(
-        cls, slots: int, make_supervisor: MakeSupervisor, dashboard_address: str | None, scratch: str
-    ) -> DaskCluster:
+    async def local(cls, slots: int, make_supervisor: MakeSupervisor, dashboard_address: str | None) -> DaskCluster:
         """A scheduler in this process and one supervising worker on this machine, on the loopback interface."""
         dask.config.set(SETTINGS)
+        scratch = tempfile.TemporaryDirectory(prefix="campaign-")
         logging.getLogger("distributed").setLevel(logging.ERROR)
         cluster = await LocalCluster(
             n_workers=0,
@@ -126,15 +132,23 @@ class DaskCluster:
             host="127.0.0.1",
             dashboard_address=dashboard_address,
             memory_limit=0,
-            local_directory=scratch,
+            local_directory=scratch.name,
             silence_logs=40,
             asynchronous=True,
         )
         client = await Client(cluster, asynchronous=True, set_as_default=False)
-        self = cls(cluster, client, slots)
+        self = cls(cluster, client, slots, scratch)
         await client.register_plugin(SlotsPlugin(make_supervisor))
         cluster.scale(1)
-        await client.wait_for_workers(1, timeout=120)
+        try:
+            await client.wait_for_workers(1, timeout=WORKERS_UP_S)
+        except TimeoutError:
+            await self.close()
+            raise StorageError(
+                Code.CLUSTER_UNREADY,
+                f"no worker came up in {WORKERS_UP_S} s on this machine",
+                action="look for a full disk, or for too little memory, and start again",
+            ) from None
         return self
 
     @property
@@ -153,7 +167,7 @@ class DaskCluster:
         futures = self._client.compute([call for _, call in calls], optimize_graph=False)
         for (number, _), future in zip(calls, futures, strict=True):
             self._flying[number] = future
-            future.add_done_callback(lambda done, n=number: self._finished(n, done))
+            future.add_done_callback(lambda _, n=number: self._lose(n))  # unless it came back before
 
     async def next_event(self, timeout_s: float) -> Event | None:
         """The next thing that happened, in order; None if nothing did in time."""
@@ -175,6 +189,7 @@ class DaskCluster:
         self._flying.clear()
         await self._client.close()
         await self._cluster.close()
+        self._scratch.cleanup()
 
     async def _grant(self, lease: int, worker: str) -> bool:
         if lease not in self._flying or lease in self._granted:
@@ -196,6 +211,8 @@ class DaskCluster:
                     self._events.put_nowait(JobEnded(Record.from_json(message["record"])))
                 case "returned":
                     self._return(lease, tuple(message["unstarted"]))
+                case "broken":
+                    self._lose(lease, message["error"])
         except Exception as error:  # noqa: BLE001
             asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
 
@@ -204,7 +221,7 @@ class DaskCluster:
             self._granted.pop(lease, None)
             self._events.put_nowait(LeaseReturned(lease, unstarted))
 
-    def _finished(self, lease: int, future: Any) -> None:
-        """A future is done: if the lease did not come back before, its worker is gone."""
+    def _lose(self, lease: int, error: str = "") -> None:
+        """A lease will not come back: its worker is gone, or said that it can't go on."""
         if self._flying.pop(lease, None) is not None:
-            self._events.put_nowait(LeaseLost(lease, self._granted.pop(lease, "")))
+            self._events.put_nowait(LeaseLost(lease, self._granted.pop(lease, ""), error))

@@ -23,6 +23,7 @@ class JournalFile:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         self._lock = threading.Lock()
+        self._torn = False
         self._synced = time.monotonic()
 
     def started(self, task: Task, at_ms: int) -> None:
@@ -42,10 +43,19 @@ class JournalFile:
     def _append(self, line: dict[str, object]) -> None:
         data = json.dumps(line, allow_nan=False).encode() + b"\n"
         with self._lock:
-            os.write(self._handle, data)
+            self._write(data)
             if time.monotonic() - self._synced > SYNC_INTERVAL_S:
                 os.fsync(self._handle)
                 self._synced = time.monotonic()
+
+    def _write(self, data: bytes) -> None:
+        """Append a whole line; after a line that a full disk tore, begin on a new one."""
+        if self._torn:
+            data = b"\n" + data
+        self._torn = True
+        while data:
+            data = data[os.write(self._handle, data) :]
+        self._torn = False
 
 
 def read_journal(path: Path) -> Iterator[Begun | Record]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,10 @@ class SqliteLedger:
             for pragma in ("journal_mode=TRUNCATE", "synchronous=FULL", "locking_mode=EXCLUSIVE"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._create()
+        except sqlite3.OperationalError as error:  # a disk that is full, a directory that can't be written
+            raise StorageError(
+                Code.STORAGE_FULL, f"the ledger {path} can't be written: {error}", action="make room, then start again"
+            ) from error
         except sqlite3.DatabaseError as error:
             raise FormatError(Code.FORMAT_DAMAGED, f"the ledger {path} is damaged: {error}") from error
 
@@ -64,8 +68,7 @@ class SqliteLedger:
 
     def record(self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, Row]) -> None:
         """Index committed artifacts and the rows of the job table that follow, in one transaction."""
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
+        with self._writing():
             for commit, records in commits:
                 self._db.execute(
                     "INSERT OR IGNORE INTO batch (batch, path, jobs) VALUES (?, ?, ?)",
@@ -81,6 +84,13 @@ class SqliteLedger:
                     for job, row in rows.items()
                 ),
             )
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction, whole or not at all; StorageError where the disk refuses."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
             self._db.execute("COMMIT")
         except sqlite3.OperationalError as error:
             raise StorageError(
@@ -118,7 +128,8 @@ class SqliteLedger:
 
     def put(self, key: str, value: str) -> None:
         """Remember a value."""
-        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        with self._writing():
+            self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def failures(self, limit: int) -> list[dict[str, Any]]:
         """The latest attempts that failed."""

@@ -54,7 +54,11 @@ class InlineCluster:
             if lease.number in self._lose and n == len(lease.calls) // 2:
                 yield LeaseLost(lease.number, "inline")
                 return
-            record = self._run(task)
+            try:
+                record = self._run(task)
+            except OSError as error:  # as a worker whose journal can't be written
+                yield LeaseLost(lease.number, "inline", str(error))
+                return
             self.journal.append(record)
             if lease.number in self._lose:
                 continue  # its end never reached the coordinator

@@ -1,0 +1,78 @@
+"""What README and docs show is run, and the benchmarks stay alive."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from campaign.adapters.local import SystemClock
+from campaign.attempt import run_attempt
+from campaign.cli import VERBS
+from campaign.config.schema import Document
+from campaign.core.model import Outcome
+from campaign.testing.contracts import example_task
+from tests.conftest import load
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def blocks(document, language):
+    return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / document).read_text(), re.DOTALL)
+
+
+def test_the_readme_s_configuration_is_valid(tmp_path):
+    (text,) = blocks("README.md", "yaml")
+    path = tmp_path / "my.yaml"
+    path.write_text(text)
+    assert len(load(path).axes[0].values) == 2000
+
+
+def test_the_readme_s_verbs_exist():
+    verbs = set(re.findall(r"^    campaign (\w+) ", (REPOSITORY / "README.md").read_text(), re.MULTILINE))
+    assert verbs
+    assert verbs <= set(VERBS)
+
+
+def test_links_lead_somewhere():
+    for document in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_key_is_documented():
+    documented = set(re.findall(r"`([a-z_.<>]+)`", (REPOSITORY / "docs" / "configuration.md").read_text()))
+    for name, field in Document.model_fields.items():
+        section = field.annotation
+        if hasattr(section, "model_fields") and name != "strategy":
+            for key in section.model_fields:
+                assert f"{name}.{key}" in documented or key in documented, f"{name}.{key}"
+
+
+def test_the_generator_in_the_docs_works(tmp_path):
+    scope = {}
+    exec(blocks("docs/generators.md", "python")[0], scope)  # our own document
+    generator = scope["Mine"]()
+    task = example_task(generator, scope["MineOptions"]().model_dump(mode="json"), {"realization": 0, "redshift": 1.5})
+    record = run_attempt(task, generator, tmp_path, SystemClock())
+    assert record.outcome is Outcome.COMPLETED, record.failure
+    assert record.measurements == {"value": 1.5}
+
+
+def test_the_published_schema_is_valid_yaml_and_json():
+    text = (REPOSITORY / "configs" / "campaign.schema.json").read_text()
+    assert json.loads(text) == YAML(typ="safe", pure=True).load(text)
+
+
+@pytest.mark.slow
+def test_the_benchmarks_run():
+    pytest.importorskip("diffsky")
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "benchmarks" / "first_campaign.py", "--small", "--json"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads(done.stdout)["figures"]) == 6
