@@ -103,17 +103,35 @@ def test_failures_end_with_their_own_code_and_can_be_retried(scripted_yaml, dire
 
 def test_ctrl_c_drains_and_the_same_command_goes_on(scripted_yaml, directory):
     path = scripted_yaml(realizations="20", options="{seconds: 0.1}")
-    process = start(path)
+    process = start(path, start_new_session=True)
     wait_for(lambda: len(products(directory)) > 5 if directory.exists() else False)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
     code, _, err = finish(process)
     assert code == 3, err
     assert "SIGINT" in err
+    assert "Traceback" not in err
+    assert "interrupted" not in err
     done = int((xr.open_zarr(directory / "results.zarr").status == State.COMPLETED).sum())
     assert done == len(products(directory)) < 60
     code, out, _ = run(path)
     assert code == 0
     assert f"60 completed ({60 - done} completed in this run)" in out
+
+
+def test_a_second_ctrl_c_stops_at_once(scripted_yaml, directory):
+    path = scripted_yaml(realizations="1", options="{script: {r0000/mock_z1.000: [hang, ok]}}")
+    process = start(path, start_new_session=True)
+    wait_for(lambda: len(products(directory)) == 2 if directory.exists() else False)
+    family = children_of(process.pid)
+    for _ in range(2):
+        os.killpg(process.pid, signal.SIGINT)
+        time.sleep(0.5)  # two signals at once are one signal
+    code, _, err = finish(process, 30)
+    assert code == 3, err
+    assert "Traceback" not in err
+    wait_for(lambda: not any(alive(pid) for pid in family))
+    assert int((xr.open_zarr(directory / "results.zarr").status == State.COMPLETED).sum()) == 2
+    assert run(path)[0] == 0
 
 
 def test_a_second_coordinator_is_refused_by_name(scripted_yaml, directory):

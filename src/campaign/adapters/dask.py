@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -90,6 +91,8 @@ class SlotsPlugin(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:
         """Make the slots when the worker starts."""
+        # Ctrl-C reaches every process of a terminal's group; the coordinator alone decides what it means.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.draining = threading.Event()
         self.supervisor = self._make(str(worker.name))
 
