@@ -45,15 +45,25 @@ class SqliteLedger:
         self._path = path
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        except sqlite3.OperationalError as error:
+            raise self._refused(error) from error
+        try:
             for pragma in ("journal_mode=TRUNCATE", "synchronous=FULL", "locking_mode=EXCLUSIVE"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._create()
-        except sqlite3.OperationalError as error:  # a disk that is full, a directory that can't be written
-            raise StorageError(
-                Code.STORAGE_FULL, f"the ledger {path} can't be written: {error}", action="make room, then start again"
-            ) from error
+        except FormatError:
+            self._db.close()
+            raise
         except sqlite3.DatabaseError as error:
+            self._db.close()
+            if isinstance(error, sqlite3.OperationalError):
+                raise self._refused(error) from error
             raise FormatError(Code.FORMAT_DAMAGED, f"the ledger {path} is damaged: {error}") from error
+
+    def _refused(self, error: sqlite3.OperationalError) -> StorageError:
+        """A disk that is full, a directory that can't be written."""
+        message = f"the ledger {self._path} can't be written: {error}"
+        return StorageError(Code.STORAGE_FULL, message, action="make room, then start again")
 
     def _create(self) -> None:
         if self._db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
