@@ -39,7 +39,7 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
         if known["plan_fingerprint"] != plan.fingerprint or known["naming_scheme"] != plan.config.naming_scheme:
             raise UsageError(
                 Code.CONFIG_CHANGED,
-                f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], document)}",
+                f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], document, generator.incidental)}",
                 action="restore these keys, or give the campaign a new `campaign.version`",
             )
         return
@@ -90,11 +90,12 @@ def _yaml(document: Mapping[str, Any]) -> bytes:
     return b"# Frozen when the campaign was first started; `campaign run` compares against it.\n" + buffer.getvalue()
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any], incidental: tuple[str, ...]) -> str:
     """The keys that differ, a line each; what may change on a resume is left out."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
     free = ("execution.", "resources.", "machine", "campaign.description", "outputs.base_path")
-    keys = sorted(k for k in before.keys() | after.keys() if before.get(k) != after.get(k) and not k.startswith(free))
+    changed = [k for k in before.keys() | after.keys() if before.get(k) != after.get(k)]
+    keys = sorted(k for k in changed if not k.startswith(free) and k.rpartition(".")[2] not in incidental)
     return "\n".join(f"  {k}: {before.get(k, 'absent')!r} -> {after.get(k, 'absent')!r}" for k in keys) or (
         "  the generator's own defaults have changed"
     )

@@ -94,8 +94,18 @@ class SlotSpec:
 
 
 def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Generator]:
-    """Step 1: the frozen configuration, and its generator."""
+    """Step 1: the frozen configuration, and its generator. `path` is a YAML, or the directory of a campaign."""
+    here = path.absolute() if path.is_dir() else None
+    if here is not None:
+        manifest.read(Layout(here))
+        path, settings = Layout(here).config, [*settings, f"outputs.base_path={here.parent}"]
     config = load_config(path, settings=settings, find_options=lambda name: find(name).options, cores=usable_cores())
+    if here is not None and here != Path(config.directory):
+        raise UsageError(
+            Code.CAMPAIGN_MISSING,
+            f"{here} holds the campaign {Path(config.directory).name}: it was renamed",
+            action=f"name it back: mv {here} {config.directory}",
+        )
     return config, find(config.generator)
 
 
@@ -315,6 +325,8 @@ def closing_words(outcome: Outcome) -> str:
             told.append(f'read it: xarray.open_zarr("{outcome.directory}/results.zarr")')
         case 3:
             told.append("work is left: the same command goes on where this run stopped")
+        case 4 if set(outcome.counts) <= {"completed", "missing_input"}:
+            told.append(f"bring the missing inputs (campaign plan {outcome.directory} lists them) and run it again")
         case 4:
             told.append(f"see why: campaign status {outcome.directory}; then: campaign retry {outcome.directory} --run")
     return "\n".join(told)
@@ -340,19 +352,13 @@ def command(arguments: argparse.Namespace) -> int:
     """`campaign run`."""
     from campaign.cli.plan import print_dry_run
 
-    config, generator = read_config(config_path(arguments.config), arguments.settings)
+    config, generator = read_config(arguments.config, arguments.settings)
     if arguments.dry_run:
         return print_dry_run(config, generator, as_json=arguments.json)
     dashboard = None if arguments.dashboard == "off" else arguments.dashboard
     outcome = run_campaign(config, generator, Options(arguments.plain, dashboard))
     print(json.dumps(outcome.to_json()) if arguments.json else closing_words(outcome))
     return outcome.exit_code
-
-
-def config_path(path: Path) -> Path:
-    """The YAML that the user means: a file, or the one that is frozen in a campaign's directory."""
-    frozen = Layout(path).config
-    return frozen if path.is_dir() and frozen.exists() else path
 
 
 def guarded(action: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:

@@ -133,3 +133,24 @@ def test_the_document_s_galaxy_model_is_refused_where_it_is_not_installed(tmp_pa
     )
     assert campaign("run", path) == 2
     assert "needs rgrspit_diffsky, which is not installed" in capsys.readouterr().err
+
+
+def test_a_campaign_is_found_by_its_directory_from_anywhere(scripted_yaml, tmp_path, capsys, monkeypatch):
+    path = scripted_yaml()
+    path.write_text(path.read_text().replace(str(tmp_path / "campaigns"), "campaigns"))
+    monkeypatch.chdir(tmp_path)
+    campaign("init", path)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    root = tmp_path / "campaigns" / "v1.0_scripted"
+    capsys.readouterr()
+    assert campaign("plan", root, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["directory"] == str(root)
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    root.rename(moved / "v1.0_scripted")
+    assert campaign("plan", moved / "v1.0_scripted", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["directory"] == str(moved / "v1.0_scripted")
+    (moved / "v1.0_scripted").rename(moved / "other")
+    assert campaign("plan", moved / "other") == 2
+    assert "name it back" in capsys.readouterr().err

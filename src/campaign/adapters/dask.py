@@ -8,6 +8,7 @@ import logging
 import signal
 import tempfile
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -128,6 +129,7 @@ class DaskCluster:
         dask.config.set(SETTINGS)
         scratch = tempfile.TemporaryDirectory(prefix="campaign-")
         logging.getLogger("distributed").setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", message="(?s).*Port .* is already in use", module="distributed")
         cluster = await LocalCluster(
             n_workers=0,
             processes=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 from campaign.adapters.terminal import duration
 from campaign.core.lifecycle import estimate
 from campaign.layout import Layout
-from campaign.run import EXIT_DONE, config_path, read_config
+from campaign.run import EXIT_DONE, read_config
 from campaign.status import read_measured_cost
 
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign estimate`."""
-    config, _ = read_config(config_path(arguments.config), arguments.settings)
+    config, _ = read_config(arguments.config, arguments.settings)
     jobs = 1
     for axis in config.axes:
         jobs *= len(axis.values)

@@ -21,12 +21,13 @@ def command(arguments: argparse.Namespace) -> int:
     """`campaign monitor`."""
     from rich.console import Console
     from rich.live import Live
+    from rich.text import Text
 
     layout = find_campaign(arguments.campaign)
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             status = read_status(layout)
-            live.update(words(status), refresh=True)
+            live.update(Text(words(status)), refresh=True)
             if status.holder is None:
                 return EXIT_DONE
             time.sleep(arguments.interval)

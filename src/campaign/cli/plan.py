@@ -15,7 +15,7 @@ from campaign.core.model import Config
 from campaign.layout import Layout
 from campaign.plan import Plan
 from campaign.ports import Generator
-from campaign.run import EXIT_DONE, config_path, lay_out, read_config
+from campaign.run import EXIT_DONE, lay_out, read_config
 
 SHOWN = 10
 
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign plan`."""
-    config, generator = read_config(config_path(arguments.config), arguments.settings)
+    config, generator = read_config(arguments.config, arguments.settings)
     plan = lay_out(config, generator)
     if arguments.csv:
         _write_csv(plan)

@@ -30,7 +30,7 @@ def command(arguments: argparse.Namespace) -> int:
     from campaign.adapters.local import SystemClock
     from campaign.adapters.lock import CampaignLock
 
-    config, generator = run.read_config(run.config_path(arguments.campaign))
+    config, generator = run.read_config(arguments.campaign)
     layout = Layout(Path(config.directory))
     manifest.read(layout)
     plan = run.lay_out(config, generator)

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from campaign.layout import Layout
-from campaign.run import EXIT_DONE, config_path, read_config
+from campaign.run import EXIT_DONE, read_config
 from campaign.status import Status, read_status
 
 
@@ -29,7 +29,7 @@ def find_campaign(path: Path) -> Layout:
     """The directory of the campaign that a path names: itself, or what its YAML says."""
     if path.is_dir():
         return Layout(path.absolute())
-    return Layout(Path(read_config(config_path(path))[0].directory))
+    return Layout(Path(read_config(path)[0].directory))
 
 
 def words(status: Status, *, verbose: bool = False) -> str:
@@ -47,9 +47,18 @@ def words(status: Status, *, verbose: bool = False) -> str:
     if status.failures:
         told.append("latest failures:")
         told += [f"  {failure_line(f) if verbose else failure_line(f).splitlines()[0]}" for f in status.failures]
-    unhappy = sum(status.counts.get(word, 0) for word in ("failed", "timeout", "missing_input"))
-    if unhappy and not status.holder:
-        told.append(f"next: campaign retry {status.directory} --run")
-    elif done < status.total and not status.holder:
-        told.append(f"next: campaign run {status.directory}")
+    if done < status.total and not status.holder:
+        told.append(f"next: {_next(status)}")
     return "\n".join(told)
+
+
+def _next(status: Status) -> str:
+    """What to type where a campaign is neither running nor complete."""
+    waiting = sum(status.counts.get(word, 0) for word in ("pending", "queued", "running"))
+    if waiting:
+        return f"campaign run {status.directory}"
+    if status.counts.get("missing_input", 0) + status.counts.get("completed", 0) == status.total:
+        return (
+            f"bring the missing inputs (campaign plan {status.directory} lists them); campaign run {status.directory}"
+        )
+    return f"campaign retry {status.directory} --run"

@@ -6,12 +6,13 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from campaign.config import source
 from campaign.config.diagnose import complaint, nearest, shown, validated
 from campaign.config.schema import MAX_JOBS, Document, Machine, RealizationRange, ScienceSection
 from campaign.config.source import Layer, Path_
-from campaign.config.strategy import FindOptions, Strategy
+from campaign.config.strategy import BORROWED, FindOptions, Strategy
 from campaign.core import identity
 from campaign.core.model import Axis, Config, Execution, Resources
 from campaign.errors import ConfigError, Problem
@@ -106,8 +107,17 @@ class _Freezer:
             resources=resources,
             directory=str(base / f"{document.campaign.version}_{identity.slug(document.campaign.name)}"),
             naming_scheme=document.outputs.naming_scheme,
-            document=document.model_dump(mode="json", exclude_none=True),
+            document=self._resolved(options, base),
         )
+
+    def _resolved(self, options: Mapping[str, Any], base: Path) -> dict[str, Any]:
+        """The document as it is frozen: nothing in it depends on the current directory or on a later default."""
+        document = self._document.model_dump(mode="json", exclude_none=True)
+        borrowed = {key for section, key in BORROWED if key in document[section]}
+        own = {key: value for key, value in options.items() if key not in borrowed and value is not None}
+        document["strategy"] = {"overrides": {self._document.generator: own}}
+        document["outputs"]["base_path"] = str(base)
+        return document
 
     def _complain(self, path: Path_, found: str, allowed: str, suggestion: str = "") -> None:
         self._problems.append(complaint(self._layer, path, found, allowed, suggestion))
