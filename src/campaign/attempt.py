@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSION
 from campaign.core.model import Failure, Outcome, Product, Record, Task, Variable
@@ -43,7 +44,7 @@ def run_attempt(
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch.parent.mkdir(parents=True, exist_ok=True)
             measured = generator.generate(task, scratch, stopwatch.phase)
-            _check(generator.variables(task.config), measured)
+            measurements = _check(generator.variables(task.config), measured)
             stopwatch.phase("verify")
             generator.verify(task, scratch, measured)
             product, note = _put_in_place(scratch, target, directory)
@@ -51,12 +52,12 @@ def run_attempt(
             record,
             outcome=Outcome.COMPLETED,
             products=(product,),
-            measurements={name: _plain(value) for name, value in measured.items()},
+            measurements=measurements,
             notes=(note,) if note else (),
         )
     except Exception as error:  # noqa: BLE001 - a generator may raise anything; the campaign goes on
         outcome = Outcome.MISSING_INPUT if isinstance(error, InputError) else Outcome.FAILED
-        record = replace(record, outcome=outcome, failure=explain(error, stopwatch.current))
+        record = replace(record, outcome=outcome, failure=explain(error, stopwatch.current, directory))
     return replace(
         record,
         duration_s=stopwatch.stop(),
@@ -94,34 +95,33 @@ def interrupted_record(task: Task, started_ms: int) -> Record:
     return replace(blank_record(task, "", started_ms), outcome=Outcome.INTERRUPTED, failure=failure)
 
 
-def explain(error: BaseException, phase: str) -> Failure:
-    """The structured form of an exception."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        error = _with_cause(
-            StorageError(Code.STORAGE_FULL, f"no space left: {error}", action="free space, then run again"), error
-        )
-    elif isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        error = _with_cause(
-            StorageError(
-                Code.STORAGE_UNWRITABLE, f"can't write: {error}", action="check the permissions, then run again"
-            ),
-            error,
-        )
-    known = isinstance(error, CampaignError)
+def explain(error: BaseException, phase: str, directory: Path | None = None) -> Failure:
+    """The structured form of an exception; storage of the campaign in `directory` that refuses is not the job's fault."""
+    if isinstance(error, OSError) and (refusal := _refusal(error, directory)) is not None:
+        refusal.__cause__ = error
+        error = refusal
+    known = error if isinstance(error, CampaignError) else None
     return Failure(
         error_class=type(error).__name__,
-        code=str(error.code) if isinstance(error, CampaignError) else str(Code.GENERATOR_RAISED),
+        code=str(known.code if known else Code.GENERATOR_RAISED),
         message=str(error)[:4000],
         traceback="".join(traceback.format_exception(error))[-8000:],
         phase=phase,
-        transient=error.transient if isinstance(error, CampaignError) else True,
-        blames_job=not (known and isinstance(error, StorageError)),
+        transient=known.transient if known else True,
+        blames_job=not isinstance(error, StorageError),
     )
 
 
-def _with_cause(error: StorageError, cause: OSError) -> StorageError:
-    error.__cause__ = cause
-    return error
+def _refusal(error: OSError, directory: Path | None) -> StorageError | None:
+    """What an OSError says about the campaign's storage; None where it is about something else."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return StorageError(Code.STORAGE_FULL, f"no space left: {error}", action="free space, then run again")
+    ours = directory is not None and error.filename is not None and Path(str(error.filename)).is_relative_to(directory)
+    if ours and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return StorageError(
+            Code.STORAGE_UNWRITABLE, f"can't write: {error}", action="check the permissions, then run again"
+        )
+    return None
 
 
 @contextmanager
@@ -152,17 +152,46 @@ def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product
     return Product(str(target.relative_to(directory)), scratch.stat().st_size, digest), note
 
 
-def _check(declared: Sequence[Variable], measured: Mapping[str, Any]) -> None:
-    """Hold a generator to what it declares; JobError where a measurement is undeclared or has another shape."""
-    shapes = {v.name: tuple(len(dim.values) for dim in v.dims) for v in declared}
+def _check(declared: Sequence[Variable], measured: Mapping[str, Any]) -> dict[str, Any]:
+    """The measurements as JSON knows them; JobError where one is not what the generator declares."""
+    known = {v.name: v for v in declared}
+    checked = {}
     for name, value in measured.items():
-        if shapes.get(name) != np.shape(value):
-            wanted = f"of shape {shapes[name]}" if name in shapes else "undeclared"
-            raise JobError(
-                Code.PRODUCT_INVALID,
-                f"measurement {name!r} has shape {np.shape(value)} and is {wanted}",
-                action="correct `variables` or `generate` of the generator",
-            )
+        if name not in known:
+            raise _undeclared(name, "is not declared")
+        wanted = tuple(len(dim.values) for dim in known[name].dims)
+        if np.shape(value) != wanted:
+            raise _undeclared(name, f"has shape {np.shape(value)} and is declared with {wanted}")
+        try:
+            checked[name] = _plain(_converted(np.asarray(value), known[name].dtype))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _undeclared(name, f"does not fit its declared type {known[name].dtype}: {error}") from error
+    return checked
+
+
+def _converted(value: npt.NDArray[Any], dtype: str) -> Any:
+    """`value` as its declared type; TypeError or OverflowError where something would be lost."""
+    if dtype == "str":
+        if value.dtype.kind not in "UT":
+            raise TypeError(f"{value.dtype} is not text")
+        return value
+    target = np.dtype(dtype)
+    allowed = "iufb" if target.kind == "f" else "iub"
+    if value.dtype.kind not in allowed:
+        raise TypeError(f"{value.dtype} is not {dtype}")
+    if target.kind != "f" and value.size:
+        limits = np.iinfo(target)
+        if value.min() < limits.min or value.max() > limits.max:
+            raise OverflowError(f"{value.min()} to {value.max()} is outside {limits.min} to {limits.max}")
+    return value.astype(target)
+
+
+def _undeclared(name: str, what: str) -> JobError:
+    return JobError(
+        Code.PRODUCT_INVALID,
+        f"measurement {name!r} {what}",
+        action="correct `variables` or `generate` of the generator",
+    )
 
 
 def _plain(value: Any) -> Any:

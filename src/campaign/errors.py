@@ -31,6 +31,7 @@ class Code(StrEnum):
     TIMED_OUT = "job.timed_out"
     INTERRUPTED = "job.interrupted"
     CLUSTER_UNREADY = "cluster.unready"
+    RUN_STOPPED = "run.stopped"
     MEMORY_EXCEEDED = "job.memory_exceeded"
 
 
@@ -66,10 +67,15 @@ class LockedError(CampaignError):
     exit_code = 5
 
 
-class StorageError(CampaignError):
-    """The file system refuses: make room or permission, then start again; nothing that was done is lost."""
+class StoppedError(CampaignError):
+    """A run could not go on; work is left, and nothing that was done is lost."""
 
     exit_code = 3
+
+
+class StorageError(StoppedError):
+    """The file system refuses: make room or permission, then start again."""
+
     transient = True
 
 

@@ -16,8 +16,8 @@ from campaign.attempt import interrupted_record
 from campaign.core import lifecycle
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Lease, Outcome, Record, State, Task
-from campaign.errors import CampaignError, Code, StorageError
-from campaign.graph import pack
+from campaign.errors import CampaignError, Code, StoppedError, StorageError
+from campaign.graph import build_graph, pack
 from campaign.plan import Plan
 from campaign.ports import (
     Begun,
@@ -39,6 +39,15 @@ IDLE_POLL_S = 0.2
 """Longest wait for an event, so that stops, retries and views are served."""
 
 STORAGE_CODES = frozenset({Code.STORAGE_FULL, Code.STORAGE_UNWRITABLE})
+OBSERVE_S = 0.2
+"""Time between two looks at the progress."""
+
+RETRIES_GATHER_S = 5.0
+"""How long retries that are due wait for others, so that they share a batch, while other work is there."""
+
+UNREADY_ALLOWED = 3
+"""Slots that can't be warmed up, one after another, before the run gives up."""
+
 RATE_WINDOW_S = 120.0
 LATEST_FAILURES = 5
 
@@ -101,12 +110,13 @@ class Execution:
         self._begin = clock.monotonic_s()
         self._ends: deque[float] = deque()
         self._mean_s: float | None = None
-        self._completed = self._ended = self._duplicates = 0
+        self._completed = self._ended = self._duplicates = self._unready = 0
         self._failures: deque[Mapping[str, Any]] = deque(maxlen=LATEST_FAILURES)
 
     async def run(self) -> Summary:
         """Run until every job is terminal, or until drained; everything that ended is committed when this returns."""
         commits = asyncio.create_task(self._commit_loop())
+        seen = 0.0
         try:
             while not self._is_over():
                 self._promote_retries()
@@ -117,17 +127,17 @@ class Execution:
                     event = await self._cluster.next_event(0)
                 if commits.done():  # only ever by an error
                     self._give_up("what was computed can't be committed")
-                self._observe(self.progress())
+                if (now := self._clock.monotonic_s()) - seen >= OBSERVE_S:
+                    seen = now
+                    self._observe(self.progress())
         finally:
             self._close_batches()
             await self._last_commits(commits)
         await asyncio.to_thread(self._committer.flush)
         self._observe(self.progress())
         if self._fault:
-            raise StorageError(
-                Code.STORAGE_UNWRITABLE,
-                self._fault,
-                action="make room or permission, then start again: nothing that was done is lost",
+            raise StoppedError(
+                Code.RUN_STOPPED, self._fault, action="mend that, then start again: nothing that was done is lost"
             )
         return Summary(self._completed, self._ended, self._duplicates, self._draining, self._stopped_by)
 
@@ -138,7 +148,7 @@ class Execution:
             self._cluster.drain()
 
     def _give_up(self, why: str) -> None:
-        """Storage refuses: going on would only fail every job in turn."""
+        """Storage or slots refuse: going on would only fail every job in turn."""
         self._fault = self._fault or why
         self.drain(why)
 
@@ -179,11 +189,14 @@ class Execution:
     def _promote_retries(self) -> None:
         """Jobs whose delay is over become a batch of their own."""
         now = self._clock.monotonic_s()
-        due = []
-        while self._retries and self._retries[0][0] <= now:
+        if self._draining or not self._retries or self._retries[0][0] > now:
+            return
+        if (self._todo or self._ready) and now - self._retries[0][0] < RETRIES_GATHER_S:
+            return
+        due: list[int] = []
+        while self._retries and self._retries[0][0] <= now and len(due) < self._policy.batch_size:
             due.append(heapq.heappop(self._retries)[1])
-        if due and not self._draining:
-            self._open_batch(self._reserve(), due)
+        self._open_batch(self._reserve(), due)
 
     def _open_batch(self, number: int, jobs: Sequence[int]) -> None:
         self._open[number] = _OpenBatch(set(jobs))
@@ -201,15 +214,13 @@ class Execution:
             self._todo -= len(chunk[1])
             self._open_batch(*chunk)
         picked = [self._ready.popleft() for _ in range(min(len(self._ready), room * size))]
-        leases = pack((self._task(batch, job) for batch, job in picked), size, self._leases_made)
+        attempts = ((job, int(self._table.attempt[job]) + 1, batch) for batch, job in picked)
+        leases = pack(build_graph(self._plan, attempts), size, self._leases_made)
         self._leases_made += len(leases)
         for lease in leases:
             self._register(lease)
         if leases:
             self._cluster.submit(leases)
-
-    def _task(self, batch: int, job: int) -> Task:
-        return self._plan.task(job, attempt=int(self._table.attempt[job]) + 1, batch=batch)
 
     def _register(self, lease: Lease) -> None:
         tasks = {call.task.job: call.task for call in lease.calls}
@@ -228,8 +239,8 @@ class Execution:
                 self._job_ended(record)
             case LeaseReturned(lease=number):
                 self._release(number)
-            case LeaseLost(lease=number, error=error):
-                self._settle_lost(number)
+            case LeaseLost(lease=number, worker=worker, error=error):
+                self._settle_lost(number, worker)
                 if error:
                     self._give_up(f"a worker can't go on: {error}")
 
@@ -251,8 +262,7 @@ class Execution:
         verdict = self._table.judge(record, self._policy)
         if verdict.retry_after_s is not None:
             heapq.heappush(self._retries, (self._clock.monotonic_s() + verdict.retry_after_s, record.job))
-        if record.failure is not None and record.failure.code in STORAGE_CODES:
-            self._give_up(f"{record.name} could not write: {record.failure.message.splitlines()[0]}")
+        self._watch(record)
         concluded = replace(record, verdict=verdict.state.word)
         self._table.fold(concluded)
         batch = self._open[record.batch]
@@ -261,6 +271,15 @@ class Execution:
         if not batch.waiting:
             del self._open[record.batch]
             self._finished.put_nowait((record.batch, batch.records))
+
+    def _watch(self, record: Record) -> None:
+        """Give up where an attempt tells of trouble that is not its own."""
+        code = record.failure.code if record.failure is not None else ""
+        self._unready = self._unready + 1 if code == Code.SLOT_UNREADY else 0
+        if record.failure is not None and code in STORAGE_CODES:
+            self._give_up(f"{record.name} could not write: {record.failure.message.splitlines()[0]}")
+        if record.failure is not None and self._unready >= UNREADY_ALLOWED:
+            self._give_up(f"{self._unready} slots in a row could not be started: {record.failure.message}")
 
     def _note_end(self, record: Record) -> None:
         self._ended += 1
@@ -297,14 +316,17 @@ class Execution:
             self._lease_of.pop(job, None)
             self._ready.appendleft((task.batch, job))
 
-    def _settle_lost(self, number: int) -> None:
-        """A worker died with a lease: its journal says what ended and what was begun; only that is an attempt."""
+    def _settle_lost(self, number: int, worker: str) -> None:
+        """A worker died with a lease: its journal says what ended and what was begun; only that is an attempt.
+
+        A lease that no worker had been granted was not begun at all.
+        """
         lease = self._leases.get(number)
         if lease is None:
             return
         attempts = {(job, task.attempt): task for job, task in lease.tasks.items()}
         begun: dict[int, int] = {}
-        for entry in self._journals.read():
+        for entry in self._journals.read(worker) if worker else ():
             if (entry.job, entry.attempt) not in attempts:
                 continue
             if isinstance(entry, Begun):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,10 @@ logger = logging.getLogger("campaign")
 
 FLUSHED = "flushed"
 REBUILD_SLICE = 200
-"""Batches that are replayed at a time, so that recovery needs bounded memory."""
+"""Batches that are adopted in one transaction of the ledger."""
+
+SPEAKERS_KEPT = 20_000
+"""Records that wait for the dataset at most, so that memory stays bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,66 +75,85 @@ class Gatherer:
         self._index(done)
 
     def flush(self) -> None:
-        """Bring the dataset up to what is committed; rebuild it where it is damaged."""
-        last = max((seq for seq, _ in self._ledger.batches_after(0)), default=0)
-        try:
-            self._store.write(list(self._speakers.values()), {job: self._state(job) for job in self._speakers})
-        except FormatError as error:
-            logger.warning("%s; the dataset is written again from batches/", error.message)
-            self._rebuild_dataset()
-        self._speakers.clear()
-        self._ledger.put(FLUSHED, str(last))
+        """Bring the dataset up to what is committed; write it again where it is damaged."""
+        self._bring_up(self._write_speakers)
 
     def recover(self, journals: Journals) -> Recovery:
         """Make ledger and dataset agree with `batches/`, and save what an earlier run left in staging and journals."""
+        if not self._ledger.known_batches() <= set(self._artifacts.numbers()):
+            logger.warning(
+                "batches that the ledger knows are gone from batches/; it is written again, their jobs run again"
+            )
+            self._ledger.clear()
+            self.table = self._ledger.jobs(self._plan.size)
+            self._begin_dataset()
+        if not self._store.ready:
+            self._begin_dataset()
+        late = [number for _, number in self._ledger.batches_after(int(self._ledger.get(FLUSHED, "0")))]
+        damaged = self._bring_up(lambda: self._replay(late))
         adopted, quarantined = self._adopt()
         settled, interrupted = self._settle(journals)
         journals.clear()
-        reapplied = 0
-        if not self._store.exists:
-            self._rebuild_dataset()
-            reapplied = len(self._ledger.known_batches())
-        else:
-            mark = int(self._ledger.get(FLUSHED, "0"))
-            late = [number for _, number in self._ledger.batches_after(mark)]
-            for records in self._replay(late):
-                self._speakers |= {r.job: r for r in records if self._speaks(r)}
-            reapplied = len(late)
         self.flush()
-        return Recovery(adopted, settled, interrupted, reapplied, quarantined)
+        if damaged:  # what they held is unknown now: start over without them
+            return self.recover(journals)
+        return Recovery(adopted, settled, interrupted, len(late), quarantined)
+
+    def _bring_up(self, write: Callable[[], int]) -> int:
+        """Let `write` fill the dataset and move the mark; returns how many batches were found damaged."""
+        last = max((seq for seq, _ in self._ledger.batches_after(0)), default=0)
+        try:
+            damaged = write()
+        except FormatError as error:
+            logger.warning("%s; the dataset is written again from batches/", error.message)
+            self._begin_dataset()
+            damaged = self._replay(self._artifacts.numbers())
+        self._ledger.put(FLUSHED, str(last))
+        return damaged
+
+    def _begin_dataset(self) -> None:
+        """An empty dataset that the next replay fills; whatever happens in between, it is known to be empty."""
+        self._ledger.put(FLUSHED, "0")
+        self._speakers.clear()
+        self._store.create()
+
+    def _write_speakers(self) -> int:
+        self._store.write(list(self._speakers.values()), {job: self._state(job) for job in self._speakers})
+        self._speakers.clear()
+        return 0
 
     def mark_missing(self, missing: Sequence[MissingInput], at_ms: int) -> int:
         """Record jobs whose input is not there, and send back to pending those whose input has come since."""
-        lacking, number = {m.job for m in missing}, self._next
-        news = [self._missing_record(m, number, at_ms) for m in missing if self.table.state[m.job] == State.PENDING]
-        came = np.flatnonzero(self.table.state == State.MISSING_INPUT)
-        news += [
-            self._requeue_record(int(job), number, at_ms)
-            for job in came
-            if int(job) not in lacking and self.table.attempt[job] == 0
-        ]
-        if news:
-            self.commit([(number, news)])
+        lacking = {m.job for m in missing}
+        news = [self._missing_record(m, at_ms) for m in missing if self.table.state[m.job] == State.PENDING]
+        waiting = np.flatnonzero(self.table.state == State.MISSING_INPUT).tolist()
+        news += [self._requeue_record(job, at_ms) for job in waiting if job not in lacking]
+        self._commit_decisions(news)
         return len(news)
 
     def requeue(self, jobs: Sequence[int], at_ms: int) -> None:
         """Send jobs back to pending by a person's word, which is committed like any record."""
-        if jobs:
+        self._commit_decisions([self._requeue_record(job, at_ms) for job in jobs])
+        self.flush()
+
+    def _commit_decisions(self, records: Sequence[Record]) -> None:
+        """Commit concluded records that no run made, in batches of their own."""
+        size = self._plan.config.execution.batch_size
+        for start in range(0, len(records), size):
             number = self.reserve()
-            self.commit([(number, [self._requeue_record(job, number, at_ms) for job in jobs])])
-            self.flush()
+            self.commit([(number, [replace(r, batch=number) for r in records[start : start + size]])])
 
     def close(self) -> None:
         """Close the ledger."""
         self._ledger.close()
 
-    def _requeue_record(self, job: int, number: int, at_ms: int) -> Record:
+    def _requeue_record(self, job: int, at_ms: int) -> Record:
         """The record by which a job goes back to pending with fresh budgets."""
-        task = self._plan.task(job, attempt=int(self.table.attempt[job]), batch=number)
+        task = self._plan.task(job, attempt=int(self.table.attempt[job]), batch=-1)
         return replace(blank_record(task, "", at_ms), outcome=Outcome.REQUEUED, verdict=State.PENDING.word)
 
-    def _missing_record(self, missing: MissingInput, number: int, at_ms: int) -> Record:
-        task = self._plan.task(missing.job, attempt=0, batch=number)
+    def _missing_record(self, missing: MissingInput, at_ms: int) -> Record:
+        task = self._plan.task(missing.job, attempt=int(self.table.attempt[missing.job]), batch=-1)
         why = f"there is no {missing.path}"
         if missing.skipped_with is not None:
             why = f"skipped with job {self._plan.name(missing.skipped_with)}: {why}"
@@ -155,6 +177,8 @@ class Gatherer:
                     self._speakers[record.job] = record
         if commits:
             self._ledger.record(commits, {job: self.table.row(job) for job in jobs})
+        if len(self._speakers) > SPEAKERS_KEPT:
+            self.flush()
 
     def _adopt(self) -> tuple[int, int]:
         """Commit what is staged, index what is committed and unknown to the ledger."""
@@ -200,9 +224,8 @@ class Gatherer:
         open_ended = {key: b for key, b in begun.items() if key not in ended and not self._ledger.has_attempt(*key)}
         lost = [self._interrupted(b) for b in open_ended.values() if b.job < self._plan.size]
         news = sorted([*fresh.values(), *lost], key=lambda r: (r.job, r.attempt))
-        if news:
-            number, table = self.reserve(), self.table.copy()
-            self.commit([(number, [self._conclude(replace(r, batch=number), table) for r in news])])
+        table = self.table.copy()
+        self._commit_decisions([self._conclude(r, table) for r in news])
         return len(fresh), len(lost)
 
     def _interrupted(self, begun: Begun) -> Record:
@@ -222,19 +245,19 @@ class Gatherer:
         row = self.table.row(record.job)
         return (record.attempt, record.batch) == (row.attempt, row.batch)
 
-    def _rebuild_dataset(self) -> None:
-        self._store.create()
-        self._speakers.clear()
-        for records in self._replay(self._artifacts.numbers()):
-            chosen = [r for r in records if self._speaks(r)]
-            self._store.write(chosen, {r.job: self._state(r.job) for r in chosen})
-
-    def _replay(self, numbers: Sequence[int]) -> Iterator[list[Record]]:
-        for start in range(0, len(numbers), REBUILD_SLICE):
-            records: list[Record] = []
-            for number in numbers[start : start + REBUILD_SLICE]:
-                try:
-                    records += [r for r in self._artifacts.read(number).records if self._belongs(r)]
-                except FormatError as error:
-                    logger.warning("%s; its records are missing from the dataset", error.message)
-            yield records
+    def _replay(self, numbers: Sequence[int]) -> int:
+        """Write committed batches into the dataset; returns how many could not be read, which are set aside."""
+        damaged = 0
+        for number in numbers:
+            try:
+                records = self._artifacts.read(number).records
+            except FormatError as error:
+                logger.warning("%s; set aside in quarantine/, its jobs run again at the next start", error.message)
+                self._artifacts.set_aside(self._artifacts.path(number), str(error))
+                damaged += 1
+                continue
+            self._speakers |= {r.job: r for r in records if self._belongs(r) and self._speaks(r)}
+            if len(self._speakers) > SPEAKERS_KEPT:
+                self._write_speakers()
+        self._write_speakers()
+        return damaged

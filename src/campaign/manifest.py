@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from campaign.errors import Code, UsageError
 from campaign.layout import Layout
 from campaign.plan import Plan
 from campaign.ports import Generator
+
+logger = logging.getLogger("campaign")
 
 
 def read(layout: Layout) -> dict[str, Any]:
@@ -42,6 +46,11 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
                 f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], document, generator.incidental)}",
                 action="restore these keys, or give the campaign a new `campaign.version`",
             )
+        if known["generator_version"] != generator.version:
+            logger.warning(
+                "generator %s is version %s now; the campaign was begun with %s. Each record says which made it.",
+                generator.name, generator.version, known["generator_version"],
+            )  # fmt: skip
         return
     _save_plan(plan, layout)
     durable.write_bytes(layout.config, _yaml(document))
@@ -52,7 +61,7 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
             "created": provenance.now(),
             **provenance.machine(),
             "versions": provenance.packages(),
-            "git": provenance.git_commit(Path.cwd()),
+            "git": provenance.git_commit(Path(inspect.getfile(type(generator))).parent),
             "name": plan.config.name,
             "version": plan.config.version,
             "generator": generator.name,

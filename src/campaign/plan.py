@@ -45,7 +45,7 @@ class Plan:
     config: Config
     grid: Grid
     variants: tuple[Variant, ...]
-    variant_of: npt.NDArray[np.int16]  # (n,), index into variants
+    variant_of: npt.NDArray[np.int32]  # (n,), index into variants
     seeds: npt.NDArray[np.int64]  # (n,)
     fingerprints: npt.NDArray[np.bytes_]  # (n,), 64 hexadecimal digits
     order: Indices  # (n,), jobs in the order of execution
@@ -138,29 +138,46 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         words_of=words_of,
     )
     _refuse_bad_names(plan)
+    if len({generator.variables(v.config) for v in variants}) > 1:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            "the options in `jobs` change which variables are measured, or their shapes",
+            action="make campaigns of their own of them: one dataset has one set of variables",
+        )
     return plan
 
 
 def _resolve(
     config: Config, grid: Grid, incidental: tuple[str, ...]
-) -> tuple[tuple[Variant, ...], npt.NDArray[np.int16]]:
+) -> tuple[tuple[Variant, ...], npt.NDArray[np.int32]]:
     """Resolve the configuration of each job before anything runs: options <- job overrides, in their order."""
-    layers = np.zeros(grid.size, dtype=object)
+    kinds: list[tuple[int, ...]] = [()]  # which overrides apply, for each kind of job
+    kind_of = np.zeros(grid.size, dtype=np.int64)
     for n, override in enumerate(config.overrides):
-        layers[grid.where({axis: list(values) for axis, values in override.where.items()})] += 1 << n
-    codes, variant_of = np.unique(layers.astype(np.int64), return_inverse=True)
-    return tuple(_variant(config, int(code), incidental) for code in codes), variant_of.astype(np.int16)
+        matches = np.zeros(grid.size, dtype=np.int64)
+        matches[grid.where({axis: list(values) for axis, values in override.where.items()})] = 1
+        codes, kind_of = np.unique(kind_of * 2 + matches, return_inverse=True)
+        kinds = [(*kinds[code // 2], n) if code % 2 else kinds[code // 2] for code in codes.tolist()]
+    return tuple(_variant(config, kind, incidental) for kind in kinds), kind_of.astype(np.int32)
 
 
-def _variant(config: Config, code: int, incidental: tuple[str, ...]) -> Variant:
+def _variant(config: Config, kind: tuple[int, ...], incidental: tuple[str, ...]) -> Variant:
     options: dict[str, Any] = dict(config.options)
     timeout_s = config.execution.timeout_s
-    for n, override in enumerate(config.overrides):
-        if code >> n & 1:
-            options |= override.config
-            timeout_s = override.timeout_s or timeout_s
+    for override in (config.overrides[n] for n in kind):
+        options = _merged(options, override.config)
+        timeout_s = override.timeout_s or timeout_s
     deciding = {key: value for key, value in options.items() if key not in incidental}
     return Variant(options, identity.resolved_config_hash(deciding), timeout_s)
+
+
+def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, key by key, the upper one winning; mappings inside are merged likewise."""
+    both = {
+        key: _merged(lower[key], value) if isinstance(value, Mapping) and isinstance(lower.get(key), Mapping) else value
+        for key, value in upper.items()
+    }
+    return {**lower, **both}
 
 
 def _find_missing(
@@ -168,7 +185,7 @@ def _find_missing(
     generator: Generator,
     grid: Grid,
     variants: tuple[Variant, ...],
-    variant_of: npt.NDArray[np.int16],
+    variant_of: npt.NDArray[np.int32],
     exists: Callable[[str], bool],
 ) -> tuple[MissingInput, ...]:
     known: dict[str, bool] = {}

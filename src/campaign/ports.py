@@ -70,7 +70,10 @@ class Process(Protocol):
         """End the whole process group at once."""
 
     def wait(self) -> int:
-        """Exit status once it has ended: negative for a signal."""
+        """Exit status: negative for a signal. A process that gave up its channel and goes on is ended."""
+
+    def alive(self) -> bool:
+        """Whether the process itself still runs, whatever its children do."""
 
     def memory_bytes(self) -> int:
         """Resident memory of the process now; 0 when it is gone."""
@@ -91,6 +94,9 @@ class Journal(Protocol):
 
     def ended(self, record: Record) -> None:
         """Note how it ended."""
+
+    def close(self) -> None:
+        """Make everything durable and close."""
 
 
 class Supervisor(Protocol):
@@ -207,8 +213,8 @@ class Begun:
 class Journals(Protocol):
     """The journals of all workers."""
 
-    def read(self) -> Iterator[Begun | Record]:
-        """Every line of every journal."""
+    def read(self, worker: str | None = None) -> Iterator[Begun | Record]:
+        """Every line of the journal of one worker, or of every journal."""
 
     def clear(self) -> None:
         """Remove journals whose every record is committed."""
@@ -247,6 +253,9 @@ class Ledger(Protocol):
     def put(self, key: str, value: str) -> None:
         """Remember a value."""
 
+    def clear(self) -> None:
+        """Forget everything; the batches are indexed again."""
+
     def close(self) -> None:
         """Close the index."""
 
@@ -255,8 +264,8 @@ class ResultStore(Protocol):
     """The dataset: a projection, rebuilt when it is lost."""
 
     @property
-    def exists(self) -> bool:
-        """Whether the store has been created."""
+    def ready(self) -> bool:
+        """Whether the store is there, with every variable that is wanted."""
 
     def create(self) -> None:
         """Lay out the empty store in place of any other."""

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import importlib.util
+import inspect
 import json
 import logging
 import os
@@ -98,8 +99,14 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Gener
     here = path.absolute() if path.is_dir() else None
     if here is not None:
         manifest.read(Layout(here))
-        path, settings = Layout(here).config, [*settings, f"outputs.base_path={here.parent}"]
-    config = load_config(path, settings=settings, find_options=lambda name: find(name).options, cores=usable_cores())
+        path = Layout(here).config
+    config = load_config(
+        path,
+        settings=settings,
+        base_path=here.parent if here is not None else None,
+        find_options=lambda name: find(name).options,
+        cores=usable_cores(),
+    )
     if here is not None and here != Path(config.directory):
         raise UsageError(
             Code.CAMPAIGN_MISSING,
@@ -125,6 +132,7 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
         lock = CampaignLock(layout.metadata)
         try:
             manifest.freeze(plan, layout, generator)
+            layout.progress.unlink(missing_ok=True)  # of a run that was killed
             return _run_locked(plan, generator, layout, options)
         finally:
             lock.release()
@@ -186,7 +194,7 @@ def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
         },
     )
     stamp = {"created": provenance.now(), **provenance.machine(), "versions": provenance.packages(),
-             "git": provenance.git_commit(Path.cwd())}  # fmt: skip
+             "git": provenance.git_commit(Path(inspect.getfile(type(generator))).parent)}  # fmt: skip
     return Gatherer(plan, artifacts, ledger, store, stamp)
 
 
@@ -266,15 +274,17 @@ def _storage_errors(root: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _signals(execution: Execution) -> Iterator[None]:
-    """The first SIGINT, SIGTERM or SIGUSR1 drains; a second SIGINT ends running jobs as well."""
+    """The first SIGINT, SIGTERM or SIGUSR1 drains; a second SIGINT or SIGTERM ends running jobs as well."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     seen: list[int] = []
 
     def stop(number: signal.Signals) -> None:
-        if seen and number is signal.SIGINT and task is not None:
+        if seen and number is not signal.SIGUSR1 and task is not None:
+            logger.warning("%s: running jobs are ended", number.name)
             task.cancel()
+            return
         seen.append(number)
-        logger.warning("%s: no job is started any more, running ones end; again to stop at once", number.name)
+        logger.warning("%s: no job is started any more, running ones end; Ctrl-C stops them at once", number.name)
         execution.drain(number.name)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
@@ -375,9 +385,12 @@ def guarded(action: Callable[[argparse.Namespace], int], arguments: argparse.Nam
     except (KeyboardInterrupt, asyncio.CancelledError):
         print("campaign: stopped; the same command goes on", file=sys.stderr)
         return EXIT_RESUMABLE
-    except BrokenPipeError:
-        sys.stderr.close()
-        return EXIT_FAILURE
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            sys.stderr.close()
+            return EXIT_FAILURE
+        print(f"campaign: {error}\n  -> make room or permission, then try again", file=sys.stderr)
+        return EXIT_RESUMABLE
 
 
 def main(argv: Sequence[str] | None = None) -> int:

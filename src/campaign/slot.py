@@ -18,19 +18,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from campaign.adapters.local import SystemClock
 from campaign.attempt import explain, run_attempt, task_from_json
 from campaign.generators import find
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 1.0
-
-
-class _SystemClock:
-    def now_ms(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    def monotonic_s(self) -> float:
-        return time.monotonic()
 
 
 class _Channel:
@@ -74,7 +67,7 @@ def serve(channel: _Channel) -> None:
         channel.send({"event": "unready", "failure": {"message": failure.message, "traceback": failure.traceback}})
         return
     channel.send({"event": "ready", "pid": os.getpid(), "version": generator.version})
-    directory, clock = Path(hello["directory"]), _SystemClock()
+    directory, clock = Path(hello["directory"]), SystemClock()
     while (message := channel.receive()) is not None:
         task = task_from_json(message["task"])
         record = run_attempt(

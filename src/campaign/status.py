@@ -57,6 +57,8 @@ def read_status(layout: Layout) -> Status:
     elif held is None and layout.ledger.exists():
         seen = ledger.view(layout.ledger, known["jobs"])
         counts, failures = {s.word: n for s, n in seen.counts.items()}, list(seen.failures)
+    elif held is not None:  # between taking the lock and the first snapshot
+        counts, failures = {"starting": known["jobs"]}, []
     else:
         counts, failures = {State.PENDING.word: known["jobs"]}, []
     return Status(

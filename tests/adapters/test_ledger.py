@@ -1,4 +1,6 @@
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -91,3 +93,36 @@ def test_a_disk_that_is_full_is_told(book, monkeypatch):
     many = [make_record(n, Outcome.FAILED, name="x" * 500) for n in range(2000)]
     with pytest.raises(StorageError, match="full"):
         book.record([(COMMIT, many)], dict.fromkeys(range(2000), ROWS[1]))
+
+
+def test_a_ledger_that_is_damaged_inside_is_told(book, path):
+    book.record(
+        [(COMMIT, [make_record(n, Outcome.FAILED, name="x" * 200) for n in range(500)])],
+        dict.fromkeys(range(500), ROWS[1]),
+    )
+    book.close()
+    data = bytearray(path.read_bytes())
+    data[4096 * 2 : 4096 * 20] = b"\xa5" * (4096 * 18)
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match="damaged"):
+        SqliteLedger(path)
+
+
+def test_a_reader_copes_with_what_a_killed_writer_left(tmp_path):
+    """A hot journal must be rolled back before anything can be read."""
+    path = tmp_path / "campaign.db"
+    program = (
+        "import os, sys; sys.path.insert(0, '.')\n"
+        "from pathlib import Path\n"
+        "from campaign.adapters.ledger import SqliteLedger\n"
+        f"book = SqliteLedger(Path({str(path)!r}))\n"
+        "book.put('flushed', '7')\n"
+        "db = book._db\n"
+        "db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN IMMEDIATE')\n"
+        "db.executemany('INSERT INTO job VALUES (?, 3, 1, 0, 0, 0)', ((n,) for n in range(20000)))\n"
+        "os.kill(os.getpid(), 9)\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=False)
+    assert path.with_name("campaign.db-journal").stat().st_size > 0
+    assert ledger.view(path, 10).counts[State.PENDING] == 10
+    assert set(ledger.states(path, 10).tolist()) == {State.PENDING}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -29,7 +30,7 @@ def pool(tmp_path, scripted_plan):
         pool = SlotPool(
             slots, LocalLauncher(hello, {}, 1, tmp_path / "logs" / "slot"), journal, SystemClock(), blank_record, memory
         )
-        made.append((pool, journal))
+        made.append(pool)
 
         def run(*jobs, attempt=1, timeout_s=20.0, stopped=lambda: False):
             from dataclasses import replace
@@ -42,9 +43,8 @@ def pool(tmp_path, scripted_plan):
         return pool, run
 
     yield make
-    for pool, journal in made:
+    for pool in made:
         pool.close()
-        journal.close()
 
 
 def test_one_process_serves_many_jobs(pool):
@@ -111,7 +111,8 @@ def test_a_generator_that_can_not_be_warmed_up_is_explained(pool):
     (record,), _ = run(0)
     assert record.failure.code == "slot.unready"
     assert "this generator can't be warmed up" in record.failure.message
-    assert not record.failure.transient
+    assert record.outcome is Outcome.INTERRUPTED
+    assert not record.failure.blames_job
 
 
 def test_what_a_generator_prints_goes_to_the_log(pool, tmp_path):
@@ -146,3 +147,18 @@ sys.stdin.read()
     assert gone
     os.close(handle)
     supervisor.communicate()
+
+
+def test_a_slot_that_dies_while_a_child_of_its_holds_the_channel_is_noticed(pool):
+    _, run = pool("{r0000/mock_z0.500: [fork_and_crash]}")
+    begin = time.monotonic()
+    (record,), _ = run(0, timeout_s=60.0)
+    assert record.failure.code == "slot.crashed"
+    assert time.monotonic() - begin < 30
+
+
+def test_a_slot_that_is_killed_while_it_warms_up_costs_nobody_an_attempt(pool):
+    _, run = pool(warm_up_kills="true")
+    (record,), _ = run(0)
+    assert record.outcome is Outcome.INTERRUPTED
+    assert (record.failure.code, record.failure.blames_job) == ("slot.killed", False)

@@ -329,8 +329,11 @@ def test_a_full_disk_stops_the_run_and_nothing_is_lost(scripted_yaml, small_disk
 
 
 def test_a_generator_that_can_not_start_is_told_and_ends(scripted_yaml, directory):
-    code, _, err = run(scripted_yaml(realizations="1", options="{slot_fails: true}"))
-    assert code == 4
+    code, _, err = run(scripted_yaml(options="{slot_fails: true}"))
+    assert code == 3
+    assert "slots in a row could not be started" in err
     assert "can't be warmed up" in err
     status = json.loads(command("status", directory, "--json").stdout)
+    assert status["counts"] == {"pending": 12}, "no job is blamed for it"
     assert {f["code"] for f in status["failures"]} == {"slot.unready"}
+    assert run(scripted_yaml(options="{slot_fails: false}"))[0] == 0

@@ -11,7 +11,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 from campaign.core.model import Task
 from campaign.generators.galaxies import Galaxies, GalaxiesOptions
 from campaign.generators.galaxies.options import SyntheticOptions
-from campaign.generators.galaxies.synthetic import ensure_catalogue
+from campaign.generators.galaxies.synthetic import ensure_catalogue, recipe
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +35,7 @@ def suite_root(tmp_path_factory):
 @pytest.fixture(scope="session")
 def catalogue(suite_root):
     """Directory of one synthetic halo catalogue at redshift 1."""
-    path = suite_root / "synthetic_c000_ph000" / "halos" / "z1.000"
+    path = suite_root / recipe(SMALL, 3) / "synthetic_c000_ph000" / "halos" / "z1.000"
     ensure_catalogue(path, SMALL, 1.0, seed=3, phase=0)
     return path
 

@@ -38,6 +38,10 @@ def test_a_good_attempt_leaves_a_verified_product_and_a_record(attempt):
         ("no_product", "failed", "product.invalid", "verify", True, True),
         ("wrong_shape", "failed", "product.invalid", "act", False, True),
         ("full_disk", "failed", "storage.full", "act", True, False),
+        ("unreadable", "failed", "generator.raised", "act", True, True),
+        ("too_large", "failed", "product.invalid", "act", False, True),
+        ("text", "failed", "product.invalid", "act", False, True),
+        ("complex", "failed", "product.invalid", "act", False, True),
     ],
 )
 def test_whatever_goes_wrong_is_in_the_record(attempt, tmp_path, script, outcome, code, phase, transient, blames):

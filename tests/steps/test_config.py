@@ -9,6 +9,8 @@ import pytest
 
 from campaign.config import json_schema
 from campaign.errors import ConfigError
+from campaign.generators import find
+from campaign.plan import make_plan
 from tests.conftest import load
 
 REPOSITORY = Path(__file__).parents[2]
@@ -221,7 +223,7 @@ def test_the_strategy_map_is_resolved_defaults_then_overrides(write):
         MINIMAL
         + "generator: galaxies\n"
         + "strategy: {defaults: {min_mass: 2.0e12, log_subhalo_mass_min: 11.5}, overrides: {galaxies: {min_mass: 3.0e12},"
-        + " other: {min_mass: 9.0e12}}}\n"
+        + " scripted: {seconds: 9.0}}}\n"
     )
     config = load(path)
     assert config.options["min_mass"] == 3e12
@@ -257,3 +259,74 @@ def test_sizes_are_numbers_with_units(write, size):
 def test_a_size_without_sense_is_refused(write):
     (problem,) = problems(write(MINIMAL + "resources: {memory_per_slot: 4 elephants}\n"))
     assert "4 GiB" in problem.allowed
+
+
+def test_mistakes_of_form_do_not_hide_mistakes_of_meaning(write):
+    path = write(
+        MINIMAL
+        + "execution: {batch_sise: 1}\n"
+        + "strategy: {overrides: {galaxis: {min_mass: 1.0e12}, galaxies: {min_mas: 1.0}}}\n"
+        + "resources: {job_type: huge}\n"
+        + "jobs: [{where: {redshif: 1.0}}]\n"
+    )
+    found = {p.key: p for p in problems(path)}
+    assert set(found) == {
+        "execution.batch_sise", "strategy.overrides.galaxis", "min_mas", "resources.job_type", "jobs.0.where.redshif"
+    }  # fmt: skip
+    assert found["strategy.overrides.galaxis"].suggestion == "galaxies"
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("execution.timeout_hours=.inf", "execution.timeout_hours"),
+        ("execution.retry_delay_s=.nan", "execution.retry_delay_s"),
+        ("strategy.defaults.min_mass=.inf", "min_mass"),
+        ("science.realizations=[4294967296]", "science.realizations.0"),
+        ("science.realizations={start: 4294967295, count: 2}", "science.realizations"),
+        ("outputs.base_path=~nobody_of_that_name/x", "outputs.base_path"),
+        ("outputs.base_path=${NOT_SET_AT_ALL}/x", "outputs.base_path"),
+        ("campaign.name=2026-01-01", "campaign.name"),
+    ],
+)
+def test_values_without_sense_are_refused_where_they_are_given(write, setting, key):
+    assert key in {p.key for p in problems(write(MINIMAL), setting)}
+
+
+def test_an_empty_variable_is_as_good_as_none(write):
+    path = write(MINIMAL + "outputs: {base_path: '${HERE}/out'}\n")
+    (problem,) = problems(path, environment={"HERE": ""})
+    assert "empty" in problem.found
+
+
+def test_later_job_sections_win_also_where_they_say_what_the_campaign_says(write):
+    config = load(
+        write(
+            MINIMAL
+            + "jobs:\n"
+            + "- {where: {realization: [0, 1]}, options: {min_mass: 5.0e12, synthetic: {box_size: 90.0}}}\n"
+            + "- {where: {realization: 1}, options: {min_mass: 1.0e12, synthetic: {cell_size: 3.0}}}\n"
+        )
+    )
+    plan = make_plan(config, find("galaxies"), lambda _: True)
+    options = {r: plan.task(job, 1, 0).config for r, job in ((0, 0), (1, 2))}
+    assert (options[0]["min_mass"], options[1]["min_mass"]) == (5e12, 1e12)
+    assert options[0]["synthetic"]["box_size"] == options[1]["synthetic"]["box_size"] == 90.0
+    assert (options[0]["synthetic"]["cell_size"], options[1]["synthetic"]["cell_size"]) == (4.0, 3.0)
+
+
+def test_any_number_of_job_sections_is_possible(write):
+    sections = "".join(f"- {{where: {{realization: {r}}}, timeout_hours: {r + 1}}}\n" for r in range(80))
+    text = "campaign: {name: many}\nscience: {realizations: 80, redshifts: [1.0]}\njobs:\n" + sections
+    plan = make_plan(load(write(text)), find("galaxies"), lambda _: True)
+    assert [plan.task(job, 1, 0).timeout_s for job in (0, 79)] == [3600.0, 80 * 3600.0]
+
+
+def test_a_frozen_configuration_means_the_same_anywhere(write, tmp_path, monkeypatch):
+    write("job_types: {tiny: {threads_per_slot: 3}}\ndefaults: {resources: {job_type: tiny}}\n", "mine.yaml")
+    config = load(write("machine: mine.yaml\n" + MINIMAL + "outputs: {base_path: here}\n"))
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    again = load(write(json.dumps(dict(config.document)), "else/frozen.yaml"))
+    assert (again.document, again.directory, again.options) == (config.document, config.directory, config.options)
+    assert again.resources.threads_per_slot == 3

@@ -9,7 +9,7 @@ import pytest
 from campaign.attempt import blank_record, run_attempt
 from campaign.core.lifecycle import JobTable, Row
 from campaign.core.model import Failure, Outcome, State
-from campaign.errors import StorageError
+from campaign.errors import StoppedError, StorageError
 from campaign.execute import Execution
 from campaign.generators import find
 from campaign.testing.inline import InlineCluster
@@ -166,7 +166,7 @@ def test_a_worker_that_can_not_write_stops_the_run(bench):
         return replace(blank_record(task, "1", 0), outcome=Outcome.COMPLETED)
 
     it = bench(run=run)
-    with pytest.raises(StorageError, match="No space left on device"):
+    with pytest.raises(StoppedError, match="No space left on device"):
         it.go()
     assert it.table.row(7).state is State.PENDING
     assert len(it.memory.records) < 12 + 1
@@ -174,7 +174,7 @@ def test_a_worker_that_can_not_write_stops_the_run(bench):
 
 def test_jobs_that_can_not_write_stop_the_run_and_stay_pending(bench):
     it = bench("{r0002/mock_z1.000: [full_disk]}")
-    with pytest.raises(StorageError, match=r"r0002/mock_z1\.000 could not write"):
+    with pytest.raises(StoppedError, match=r"r0002/mock_z1\.000 could not write"):
         it.go()
     (full,) = [r for r in it.memory.records if r.failure is not None]
     assert (full.failure.code, full.verdict) == ("storage.full", "pending")

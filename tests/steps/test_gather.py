@@ -1,6 +1,7 @@
 """Commit, recovery and the projections: whatever is lost or damaged, the truth in batches/ brings it back."""
 
 import itertools
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -100,8 +101,6 @@ def test_every_cell_holds_its_own_job(world, expected):
 
 @pytest.mark.parametrize("victims", [["campaign.db"], ["results.zarr"], ["campaign.db", "results.zarr"]])
 def test_projections_are_rebuilt_from_the_batches(world, expected, victims):
-    import shutil
-
     world.ledger.close()
     world.ledger = None
     for victim in victims:
@@ -297,3 +296,69 @@ def test_a_crash_at_any_point_of_commit_and_flush_loses_nothing(
     gatherer.flush()
     same_science(world.dataset(), undisturbed.dataset())
     undisturbed.ledger.close()
+
+
+def test_a_kill_while_the_dataset_is_rebuilt_leaves_no_hole(world, expected, monkeypatch):
+    shutil.rmtree(world.root / "results.zarr")
+    create = ZarrStore.create
+
+    def killed(self):
+        create(self)
+        raise Crash("after create")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ZarrStore, "create", killed)
+        with pytest.raises(Crash):
+            world.open()
+    world.open()
+    same_science(world.dataset(), expected)
+
+
+def test_a_batch_that_is_damaged_under_a_living_ledger_runs_again(world, expected):
+    path = world.artifacts.path(1)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(data)
+    shutil.rmtree(world.root / "results.zarr")
+    gatherer = world.open()
+    pending = np.flatnonzero(gatherer.table.state == State.PENDING).tolist()
+    assert len(pending) == 3
+    assert not path.exists()
+    gatherer.commit([(gatherer.reserve(), [world.record(job, batch=9) for job in pending])])
+    gatherer.flush()
+    same_science(world.dataset(), expected)
+
+
+def test_a_batch_that_vanishes_runs_again(world, expected):
+    world.artifacts.path(2).unlink()
+    gatherer = world.open()
+    assert int((gatherer.table.state == State.PENDING).sum()) == 3
+    assert int((world.dataset().status == State.PENDING).sum()) == 3
+
+
+def test_a_dataset_without_a_variable_that_is_wanted_is_made_anew(world, expected):
+    shutil.rmtree(world.root / "results.zarr" / "spectrum")
+    world.open()
+    same_science(world.dataset(), expected)
+
+
+def test_input_that_goes_missing_after_an_attempt_is_a_state_as_well(world, expected):
+    gatherer = world.open()
+    job = int(np.flatnonzero(gatherer.table.state == State.FAILED)[0])
+    gatherer.requeue([job], 0)
+    gatherer.mark_missing([MissingInput(job, "/no/input")], 0)
+    assert gatherer.table.row(job).state is State.MISSING_INPUT
+    gatherer.mark_missing([], 0)
+    assert gatherer.table.row(job).state is State.PENDING
+    assert gatherer.table.row(job).attempt == 1
+
+
+def test_recovery_keeps_a_bounded_number_of_records(world, expected, monkeypatch):
+    monkeypatch.setattr("campaign.gather.SPEAKERS_KEPT", 2)
+    world.ledger.close()
+    world.ledger = None
+    (world.root / "campaign.db").unlink()
+    shutil.rmtree(world.root / "results.zarr")
+    gatherer = world.open()
+    assert gatherer._speakers == {}
+    same_science(world.dataset(), expected)

@@ -138,7 +138,7 @@ def test_a_scheme_that_gives_two_jobs_one_name_is_refused(scripted_plan):
 
 def test_the_graph_has_one_call_a_job(scripted_plan):
     plan = scripted_plan()
-    calls = list(build_graph(plan, plan.order.tolist()))
+    calls = list(build_graph(plan, [(job, 1, 0) for job in plan.order.tolist()]))
     assert [call.key for call in calls] == [("job", job) for job in plan.order.tolist()]
 
 
@@ -146,7 +146,7 @@ def test_the_graph_has_one_call_a_job(scripted_plan):
 def test_leases_hold_every_call_once_and_never_mix_batches(batches, size):
     plan = _PLANS.setdefault(3, _plan_of(3))
     tasks = [plan.task(n % plan.size, attempt=n, batch=b) for n, b in enumerate(batches)]
-    leases = pack(tasks, size, 100)
+    leases = pack(build_graph(plan, [(t.job, t.attempt, t.batch) for t in tasks]), size, 100)
     assert [call.task for lease in leases for call in lease.calls] == tasks
     assert [lease.number for lease in leases] == list(range(100, 100 + len(leases)))
     assert all(len(lease.calls) <= size and len({c.task.batch for c in lease.calls}) == 1 for lease in leases)

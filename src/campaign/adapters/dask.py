@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 import dask
@@ -41,7 +41,7 @@ GRANT = "campaign_grant"
 DRAIN = "campaign_drain"
 
 MakeSupervisor = Callable[[str], Supervisor]
-"""Makes the slots of a node, given the worker's name; travels to the worker by pickle."""
+"""Makes the slots of a node, given the worker's address; travels to the worker by pickle."""
 
 
 def delayed_jobs(calls: Iterable[JobCall]) -> list[Delayed]:
@@ -49,18 +49,22 @@ def delayed_jobs(calls: Iterable[JobCall]) -> list[Delayed]:
     from dask._task_spec import Task as DaskTask
     from dask.highlevelgraph import HighLevelGraph
 
-    layer: dict[Any, Any] = {call.key: DaskTask(call.key, run_job, task_to_json(call.task)) for call in calls}
+    layer: dict[Any, Any] = {
+        call.key: DaskTask(call.key, run_job, json.dumps(task_to_json(call.task))) for call in calls
+    }
     graph = HighLevelGraph.from_collections("jobs", layer, dependencies=[])
     return [Delayed(key, graph, layer="jobs") for key in layer]
 
 
-def run_job(task: Mapping[str, Any]) -> int:
-    """Run one job in a slot of this worker; what a call of `delayed_jobs` does."""
-    return run_lease(-1, [task])
+def run_job(task: str) -> int:
+    """Run one job, given as JSON, in a slot of this worker; what a call of `delayed_jobs` does."""
+    return run_lease(-1, f"[{task}]")
 
 
-def run_lease(lease: int, tasks: Sequence[Mapping[str, Any]]) -> int:
-    """Run the jobs of a lease in one slot of this worker, if the coordinator grants the start; returns how many began.
+def run_lease(lease: int, tasks: str) -> int:
+    """Run a lease, a JSON list of tasks, in one slot of this worker, if the coordinator grants the start.
+
+    Returns how many jobs began.
 
     Dask re-runs a task that it believes lost; the grant makes sure that a lease starts once.
     """
@@ -74,12 +78,13 @@ def run_lease(lease: int, tasks: Sequence[Mapping[str, Any]]) -> int:
         worker.loop.add_callback(worker.batched_send, envelope)
 
     try:
-        unstarted = plugin.supervisor.run([Task(**task) for task in tasks], emit, plugin.draining.is_set)
+        mine = [Task(**task) for task in json.loads(tasks)]
+        unstarted = plugin.supervisor.run(mine, emit, plugin.draining.is_set)
     except Exception as error:  # noqa: BLE001 - a journal that can't be written, or a defect of ours: the coordinator must know
         emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return 0
     emit({"event": "returned", "unstarted": unstarted})
-    return len(tasks) - len(unstarted)
+    return len(mine) - len(unstarted)
 
 
 class SlotsPlugin(WorkerPlugin):
@@ -95,7 +100,7 @@ class SlotsPlugin(WorkerPlugin):
         # Ctrl-C reaches every process of a terminal's group; the coordinator alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.draining = threading.Event()
-        self.supervisor = self._make(str(worker.name))
+        self.supervisor = self._make(str(worker.address))
 
         def drain() -> None:
             self.draining.set()
@@ -119,6 +124,9 @@ class DaskCluster:
         self._flying: dict[int, Any] = {}
         self._granted: dict[int, str] = {}
         self._draining = False
+        self._shown = False
+        self._alone_since: float | None = None
+        self._cancelling: list[asyncio.Future[Any]] = []
         scheduler: Scheduler = cluster.scheduler
         scheduler.handlers[GRANT] = self._grant
         scheduler.stream_handlers[EVENT] = self._receive
@@ -135,7 +143,8 @@ class DaskCluster:
             processes=True,
             threads_per_worker=slots,
             host="127.0.0.1",
-            dashboard_address=dashboard_address,
+            dashboard_address=dashboard_address or "127.0.0.1:0",
+            scheduler_kwargs={"dashboard": dashboard_address is not None},
             memory_limit=0,
             local_directory=scratch.name,
             silence_logs=40,
@@ -143,6 +152,7 @@ class DaskCluster:
         )
         client = await Client(cluster, asynchronous=True, set_as_default=False)
         self = cls(cluster, client, slots, scratch)
+        self._shown = dashboard_address is not None
         await client.register_plugin(SlotsPlugin(make_supervisor))
         cluster.scale(1)
         try:
@@ -159,13 +169,13 @@ class DaskCluster:
     @property
     def dashboard(self) -> str:
         """Address of the Dask dashboard, empty where there is none."""
-        return str(self._cluster.dashboard_link) if self._cluster.scheduler.http_server is not None else ""
+        return str(self._cluster.dashboard_link) if self._shown else ""
 
     def submit(self, leases: Iterable[Lease]) -> None:
         """Put leases into flight: what one lease holds is one task for the scheduler."""
         calls = []
         for lease in leases:
-            tasks = [task_to_json(call.task) for call in lease.calls]
+            tasks = json.dumps([task_to_json(call.task) for call in lease.calls])  # a text is not walked by Dask
             calls.append((lease.number, delayed(run_lease, pure=False)(
                 lease.number, tasks, dask_key_name=("lease", lease.number)
             )))  # fmt: skip
@@ -178,15 +188,31 @@ class DaskCluster:
         """The next thing that happened, in order; None if nothing did in time."""
         if not self._events.empty():
             return self._events.get_nowait()
+        self._miss_workers()
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._events.get()
         except TimeoutError:
             return None
 
+    def _miss_workers(self) -> None:
+        """Lose every lease where no worker is there, and none comes back."""
+        loop = asyncio.get_running_loop()
+        if self._cluster.scheduler.workers or not self._flying:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = loop.time()
+        elif loop.time() - self._alone_since > WORKERS_UP_S:
+            for lease in list(self._flying):
+                self._lose(lease, f"no worker has been there for {WORKERS_UP_S} s")
+
     def drain(self) -> None:
         """Let running jobs end and give everything else back."""
         self._draining = True
+        for lease in [number for number in self._flying if number not in self._granted]:
+            future = self._flying[lease]
+            self._return(lease, None)
+            self._cancelling.append(asyncio.ensure_future(future.cancel()))
         self._telling = asyncio.ensure_future(self._cluster.scheduler.broadcast(msg={"op": DRAIN}))
 
     async def close(self) -> None:

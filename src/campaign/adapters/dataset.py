@@ -72,9 +72,16 @@ class ZarrStore:
         self._measured = tuple(variables)
 
     @property
-    def exists(self) -> bool:
-        """Whether the store has been created."""
-        return (self._path / "zarr.json").exists()
+    def ready(self) -> bool:
+        """Whether the store is there, with every variable that is wanted in its shape."""
+        if not (self._path / "zarr.json").exists():
+            return False
+        try:
+            arrays = dict(zarr.open_group(self._path, mode="r", use_consolidated=False).arrays())
+        except (OSError, ValueError, KeyError):
+            return False
+        wanted = {v.name: self._shape + tuple(len(dim.values) for dim in v.dims) for v, _ in self._declared()}
+        return all(name in arrays and arrays[name].shape == shape for name, shape in wanted.items())
 
     def create(self) -> None:
         """Lay out the empty store: every variable, coordinate and attribute, and no data. It appears whole or not."""

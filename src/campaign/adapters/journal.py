@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -76,13 +77,15 @@ class JournalDirectory:
         self._path = path
 
     def file(self, worker: str) -> Path:
-        """Where the journal of one worker lies."""
-        return self._path / f"{worker}.jsonl"
+        """Where the journal of one worker lies, given the worker's address."""
+        return self._path / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', worker)}.jsonl"
 
-    def read(self) -> Iterator[Begun | Record]:
-        """Every line of every journal."""
-        for path in sorted(self._path.glob("*.jsonl")):
-            yield from read_journal(path)
+    def read(self, worker: str | None = None) -> Iterator[Begun | Record]:
+        """Every line of the journal of one worker, or of every journal."""
+        paths = sorted(self._path.glob("*.jsonl")) if worker is None else [self.file(worker)]
+        for path in paths:
+            if path.exists():
+                yield from read_journal(path)
 
     def clear(self) -> None:
         """Remove journals whose every record is committed."""

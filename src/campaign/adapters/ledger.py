@@ -51,6 +51,8 @@ class SqliteLedger:
             for pragma in ("journal_mode=TRUNCATE", "synchronous=FULL", "locking_mode=EXCLUSIVE"):
                 self._db.execute(f"PRAGMA {pragma}")
             self._create()
+            if (found := self._db.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
+                raise FormatError(Code.FORMAT_DAMAGED, f"the ledger {path} is damaged: {found}")
         except FormatError:
             self._db.close()
             raise
@@ -71,6 +73,12 @@ class SqliteLedger:
         if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             raise FormatError(Code.FORMAT_UNKNOWN, f"the ledger {self._path} has an unknown schema")
         self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+
+    def clear(self) -> None:
+        """Forget everything; the batches are indexed again."""
+        with self._writing():
+            for table in ("job", "batch", "attempt", "meta"):
+                self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
 
     def close(self) -> None:
         """Close the connection."""
@@ -186,24 +194,43 @@ class LedgerView:
 
 def view(path: Path, size: int, failures: int = 5) -> LedgerView:
     """Read the ledger of a campaign with `size` jobs, without writing; FormatError where it is damaged."""
+    with _reading(path) as db:
+        grouped = {State(s): n for s, n in db.execute("SELECT state, count(*) FROM job GROUP BY state")}
+        listed = sum(grouped.values())
+        counts = {state: grouped.get(state, 0) for state in State}
+        counts[State.PENDING] += max(size - listed, 0)
+        mean = db.execute("SELECT avg(duration_s) FROM attempt WHERE outcome = 'completed'").fetchone()[0]
+        batches = db.execute("SELECT count(*) FROM batch").fetchone()[0]
+        return LedgerView(counts, batches, float(mean or 0.0), _failures(db, failures))
+
+
+def states(path: Path, size: int) -> npt.NDArray[np.int8]:
+    """State of every job as a reader sees it, (size,); FormatError where the ledger is damaged."""
+    with _reading(path) as db:
+        return _jobs(db, size).state
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection for reading a ledger that no coordinator holds.
+
+    A coordinator that was killed in a transaction leaves a journal that must be rolled back before anything can be
+    read; SQLite does that for a connection that may write.
+    """
     try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            grouped = {State(s): n for s, n in db.execute("SELECT state, count(*) FROM job GROUP BY state")}
-            listed = sum(grouped.values())
-            counts = {state: grouped.get(state, 0) for state in State}
-            counts[State.PENDING] += max(size - listed, 0)
-            mean = db.execute("SELECT avg(duration_s) FROM attempt WHERE outcome = 'completed'").fetchone()[0]
-            batches = db.execute("SELECT count(*) FROM batch").fetchone()[0]
-            return LedgerView(counts, batches, float(mean or 0.0), _failures(db, failures))
+        for mode in ("ro", "rw"):
+            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True)) as db:
+                try:
+                    db.execute("SELECT count(*) FROM meta").fetchone()
+                except sqlite3.OperationalError:
+                    if mode == "ro":
+                        continue
+                    raise
+                yield db
+                return
     except sqlite3.DatabaseError as error:
         raise FormatError(
             Code.FORMAT_DAMAGED,
             f"the ledger {path} can't be read: {error}",
             action="start the campaign again: the ledger is rebuilt from batches/",
         ) from error
-
-
-def states(path: Path, size: int) -> npt.NDArray[np.int8]:
-    """State of every job as a reader sees it, (size,)."""
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-        return _jobs(db, size).state

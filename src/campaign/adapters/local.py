@@ -15,6 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+EXIT_GRACE_S = 5.0
+EXIT_ENDED_BY_US = 1
+LAUNCHERS_VARIABLES = ("PMI_", "PMIX_", "OMPI_", "HYDRA_", "MPI_LOCAL")
+"""Variables of an MPI launcher that a slot must not inherit: it would take itself for one of the coordinator's ranks."""
+
 
 class SystemClock:
     """The clock of this machine."""
@@ -31,11 +36,6 @@ class SystemClock:
 def usable_cores() -> int:
     """Cores that this process may use: affinity, not the machine's total."""
     return len(os.sched_getaffinity(0))
-
-
-def total_memory_bytes() -> int:
-    """Physical memory of this machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 class ChildProcess:
@@ -78,9 +78,18 @@ class ChildProcess:
         self.wait()
 
     def wait(self) -> int:
-        """Exit status once it has ended: negative for a signal."""
+        """Exit status: negative for a signal. A process that gave up its channel and goes on is ended."""
         self._channel.close()
-        return self._process.wait()
+        try:
+            return self._process.wait(EXIT_GRACE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.pid, signal.SIGKILL)
+            self._process.wait()
+            return EXIT_ENDED_BY_US
+
+    def alive(self) -> bool:
+        """Whether the process itself still runs, whatever its children do."""
+        return self._process.poll() is None
 
     def memory_bytes(self) -> int:
         """Resident memory of the process now; 0 when it is gone."""
@@ -96,7 +105,8 @@ class LocalLauncher:
 
     def __init__(self, hello: Mapping[str, Any], environment: Mapping[str, str], threads: int, log_stem: Path) -> None:
         self._hello = dict(hello)
-        self._environment = {**os.environ, **_thread_limits(threads), **environment}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS_VARIABLES)}
+        self._environment = {**inherited, **_thread_limits(threads), **environment}
         self._log_stem = log_stem
 
     def start(self, slot: int) -> ChildProcess:

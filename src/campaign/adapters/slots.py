@@ -33,7 +33,11 @@ class _Slot:
 
 
 class _UnreadyError(Exception):
-    """A slot server could not be warmed up."""
+    """A slot server could not be warmed up; carries the failure that the attempt reports."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
 
 
 class SlotPool:
@@ -79,6 +83,7 @@ class SlotPool:
         for slot in self._all:
             if slot.process is not None:
                 slot.process.kill()
+        self._journal.close()
 
     def _run_one(self, slot: _Slot, task: Task, emit: Emit) -> None:
         started = self._clock.now_ms()
@@ -88,8 +93,7 @@ class SlotPool:
             self._ensure_ready(slot)
             record = self._supervise(slot, task)
         except _UnreadyError as error:
-            failure = Failure("SlotUnready", Code.SLOT_UNREADY, str(error), transient=False, phase="warm_up")
-            record = self._lost(slot, task, started, Outcome.FAILED, failure)
+            record = self._lost(slot, task, started, Outcome.INTERRUPTED, error.failure)
         self._journal.ended(record)
         emit({"event": "ended", "record": record.to_json()})
 
@@ -106,18 +110,20 @@ class SlotPool:
         try:
             message = process.receive(READY_TIMEOUT_S)
         except EOFError:
-            message = {"event": "unready", "failure": {"message": _ending(process.wait()), "traceback": ""}}
+            failure = _death(process.wait())
+            self._discard(slot)
+            raise _UnreadyError(replace(failure, phase="warm_up", blames_job=False)) from None
         if message is None or message["event"] != "ready":
             self._discard(slot)
             why = message["failure"]["message"] if message else f"not warm after {READY_TIMEOUT_S:g} s"
-            raise _UnreadyError(f"the generator can't be started in a slot: {why}")
+            raise _UnreadyError(_unready(f"the generator can't be started in a slot: {why}"))
         slot.version = message["version"]
 
     def _supervise(self, slot: _Slot, task: Task) -> Record:
         """Let the slot server run `task`, and end it when time or memory run out."""
         process, begun, started = slot.process, self._clock.monotonic_s(), self._clock.now_ms()
         if process is None:
-            raise _UnreadyError("the slot was closed")
+            raise _UnreadyError(_unready("the slot was closed"))
         phase = ""
         try:
             process.send({"op": "run", "task": task_to_json(task)})
@@ -127,6 +133,8 @@ class SlotPool:
                     return Record.from_json(message["record"])
                 if message is not None:
                     phase = message["phase"]
+                elif not process.alive():  # a child of its may still hold the channel
+                    raise EOFError
                 failure = self._overrun(process, task, self._clock.monotonic_s() - begun)
                 if failure is not None:
                     self._discard(slot)
@@ -159,6 +167,11 @@ class SlotPool:
         if not self._closing.is_set():
             with contextlib.suppress(RuntimeError):  # closed meanwhile
                 self._spawner.submit(self._prestart, slot)
+
+
+def _unready(why: str) -> Failure:
+    """A slot that does not come up is nobody's fault among the jobs."""
+    return Failure("SlotUnready", Code.SLOT_UNREADY, why, phase="warm_up", blames_job=False)
 
 
 def _death(status: int) -> Failure:

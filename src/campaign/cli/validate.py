@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from campaign.errors import ConfigError
+from campaign.plan import make_plan
 from campaign.run import EXIT_DONE, EXIT_USAGE, read_config
 
 
@@ -32,7 +33,8 @@ def command(arguments: argparse.Namespace) -> int:
         print("campaign validate: give a configuration, or --schema")
         return EXIT_USAGE
     try:
-        config, _ = read_config(arguments.config, arguments.settings)
+        config, generator = read_config(arguments.config, arguments.settings)
+        make_plan(config, generator, lambda _: True)  # names and variables, whatever inputs there are
     except ConfigError as error:
         if not arguments.json:
             raise

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from campaign.config.source import Layer, Path_
+from campaign.config.source import Layer, Path_, shown
 from campaign.errors import Problem
 
 
@@ -36,7 +36,8 @@ def problems_of(error: ValidationError, model: type[BaseModel], layer: Layer, pr
 
 
 def _problem(entry: Any, model: type[BaseModel], layer: Layer, prefix: Path_) -> Problem:
-    location = _in_document(entry["loc"], layer, prefix)
+    names_a_key = entry["type"] in ("missing", "extra_forbidden")  # then the last part need not be in the document
+    location = _in_document(entry["loc"], layer, prefix, last_is_key=names_a_key)
     dotted = ".".join(str(part) for part in location)
     found = shown(entry["input"])
     if entry["type"] == "extra_forbidden":
@@ -66,7 +67,7 @@ def _allowed(entry: Any) -> str:
     return message
 
 
-def _in_document(location: Sequence[str | int], layer: Layer, prefix: Path_) -> Path_:
+def _in_document(location: Sequence[str | int], layer: Layer, prefix: Path_, *, last_is_key: bool) -> Path_:
     """Pydantic's location without the tags of unions, which the document does not have."""
     path: Path_ = prefix
     node: Any = layer.values
@@ -74,9 +75,8 @@ def _in_document(location: Sequence[str | int], layer: Layer, prefix: Path_) -> 
         node = node.get(part) if isinstance(node, dict) else None
     for i, part in enumerate(location):
         here = (isinstance(node, dict) and part in node) or (isinstance(node, list) and isinstance(part, int))
-        if not here and i < len(location) - 1:
-            continue
-        if not here and i == len(location) - 1 and not isinstance(node, dict):
+        last = i == len(location) - 1
+        if not here and not (last and last_is_key and isinstance(node, dict)):
             continue
         path = (*path, part)
         node = node[part] if here else None
@@ -106,9 +106,3 @@ def nearest(word: str, known: Sequence[str]) -> str:
     """The known word that is spelt most like `word`, empty where none is near."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return close[0] if close else ""
-
-
-def shown(value: Any) -> str:
-    """A value as a message shows it."""
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."

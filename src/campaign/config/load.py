@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from campaign.config import source
-from campaign.config.diagnose import complaint, nearest, shown, validated
+from campaign.config.diagnose import complaint, nearest, validated
 from campaign.config.schema import MAX_JOBS, Document, Machine, RealizationRange, ScienceSection
-from campaign.config.source import Layer, Path_
+from campaign.config.source import Layer, Path_, shown
 from campaign.config.strategy import BORROWED, FindOptions, Strategy
 from campaign.core import identity
 from campaign.core.model import Axis, Config, Execution, Resources
@@ -20,37 +22,67 @@ from campaign.errors import ConfigError, Problem
 MACHINES = Path(__file__).parent / "machines"
 
 
+@dataclass(frozen=True, slots=True)
+class _MachineFile:
+    """What a machine's file says, and where it lies."""
+
+    content: Machine
+    path: Path
+
+
 def load_config(
     path: Path,
     *,
     settings: Sequence[str] = (),
+    base_path: Path | None = None,
     environment: Mapping[str, str] | None = None,
     find_options: FindOptions,
     cores: int = 1,
 ) -> Config:
     """The campaign that `path` declares, under `settings` (`KEY.KEY=VALUE`) and `CAMPAIGN__*` variables.
 
-    `find_options` gives the options model of a generator by its name; `cores` is what `slots: auto` divides. Raises
-    ConfigError with every mistake at once.
+    `base_path` replaces `outputs.base_path`. `find_options` gives the options model of a generator by its name; `cores` is
+    what `slots: auto` divides. Raises ConfigError with every mistake at once.
     """
     env = os.environ if environment is None else environment
     file = source.read_yaml(path, env)
     upper = file.overlay(source.environment_layer(env)).overlay(source.option_layer(settings))
+    if base_path is not None:
+        upper = upper.overlay(source.value_layer(("outputs", "base_path"), str(base_path), "the campaign's directory"))
     machine, lower = _machine(upper, path)
     layer = lower.overlay(upper)
     problems = list(layer.problems)
     document = validated(Document, layer.values, layer, problems)
     if document is None:
+        _look_further(layer, machine, problems, find_options)
         raise ConfigError(tuple(problems))
     return _Freezer(document, machine, layer, problems).freeze(find_options, cores)
 
 
-def _machine(layer: Layer, path: Path) -> tuple[Machine, Layer]:
+def _look_further(layer: Layer, machine: _MachineFile, problems: list[Problem], find_options: FindOptions) -> None:
+    """Where some sections are wrong, still say what is wrong with the meaning of the others."""
+    sound = dict(layer.values)
+    wrong = {problem.key.partition(".")[0] for problem in problems}
+    for section in wrong:
+        sound.pop(section, None)
+    if "science" in wrong:
+        sound.pop("jobs", None)  # they name values of its axes
+    sound = {"campaign": {"name": "x"}, "science": {"realizations": 1, "redshifts": [0.0]}, **sound}
+    document = validated(Document, sound, layer, [])
+    if document is None:
+        return
+    more: list[Problem] = []
+    with contextlib.suppress(ConfigError):
+        _Freezer(document, machine, layer, more).freeze(find_options, 1)
+    problems += more
+
+
+def _machine(layer: Layer, path: Path) -> tuple[_MachineFile, Layer]:
     """The machine file that the campaign names, and the defaults in it."""
     name = str(layer.values.get("machine", "local"))
     known = sorted(p.stem for p in MACHINES.glob("*.yaml"))
-    file = path.parent / name if name.endswith((".yaml", ".yml")) else MACHINES / f"{name}.yaml"
-    if not name.endswith((".yaml", ".yml")) and name not in known:
+    file = path.parent / name if _is_path(name) else MACHINES / f"{name}.yaml"
+    if not _is_path(name) and name not in known:
         problem = Problem(
             layer.where(("machine",)), "machine", shown(name), f"{', '.join(known)}, or a path", nearest(name, known)
         )
@@ -65,14 +97,20 @@ def _machine(layer: Layer, path: Path) -> tuple[Machine, Layer]:
         {key[1:]: place for key, place in raw.keys.items() if key[0] == "defaults"},
         {key[1:]: place for key, place in raw.places.items() if key[:1] == ("defaults",)},
     )
-    return machine, defaults
+    return _MachineFile(machine, file.absolute()), defaults
+
+
+def _is_path(machine: str) -> bool:
+    """Whether a machine is named by the path of its file."""
+    return machine.endswith((".yaml", ".yml"))
 
 
 class _Freezer:
     """Checks what no single key shows, then freezes."""
 
-    def __init__(self, document: Document, machine: Machine, layer: Layer, problems: list[Problem]) -> None:
-        self._document, self._machine, self._layer, self._problems = document, machine, layer, problems
+    def __init__(self, document: Document, machine: _MachineFile, layer: Layer, problems: list[Problem]) -> None:
+        self._document, self._layer, self._problems = document, layer, problems
+        self._machine, self._machine_file = machine.content, machine.path
 
     def freeze(self, find_options: FindOptions, cores: int) -> Config:
         document = self._document
@@ -80,10 +118,10 @@ class _Freezer:
         self._check_order(axes)
         resources = self._resources(cores)
         options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
+        base = self._base_path()
         if self._problems:
             raise ConfigError(tuple(self._problems))
         execution = document.execution
-        base = Path(document.outputs.base_path).expanduser().absolute()
         return Config(
             name=document.campaign.name,
             version=document.campaign.version,
@@ -117,7 +155,16 @@ class _Freezer:
         own = {key: value for key, value in options.items() if key not in borrowed and value is not None}
         document["strategy"] = {"overrides": {self._document.generator: own}}
         document["outputs"]["base_path"] = str(base)
+        if _is_path(document["machine"]):
+            document["machine"] = str(self._machine_file)
         return document
+
+    def _base_path(self) -> Path:
+        try:
+            return Path(self._document.outputs.base_path).expanduser().absolute()
+        except RuntimeError as error:  # ~name of nobody
+            self._complain(("outputs", "base_path"), shown(self._document.outputs.base_path), f"a path: {error}")
+            return Path()
 
     def _complain(self, path: Path_, found: str, allowed: str, suggestion: str = "") -> None:
         self._problems.append(complaint(self._layer, path, found, allowed, suggestion))

@@ -37,7 +37,7 @@ Size = Annotated[int, BeforeValidator(_bytes_of), Field(gt=0, json_schema_extra=
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class CampaignSection(_Section):
@@ -48,19 +48,24 @@ class CampaignSection(_Section):
     description: Annotated[str, Field(max_length=2000)] = ""
 
 
+Realization = Annotated[int, Field(ge=0, lt=2**32, description="number of a realization")]
+
+
 class RealizationRange(_Section):
     """`start, count, step`, or `values`; `include` adds single ones."""
 
-    start: Annotated[int, Field(ge=0)] = 0
+    start: Realization = 0
     count: Annotated[int | None, Field(ge=1, le=MAX_JOBS)] = None
     step: Annotated[int, Field(ge=1)] = 1
-    values: Annotated[list[Annotated[int, Field(ge=0)]] | None, Field(min_length=1)] = None
-    include: list[Annotated[int, Field(ge=0)]] = []
+    values: Annotated[list[Realization] | None, Field(min_length=1)] = None
+    include: list[Realization] = []
 
     @model_validator(mode="after")
     def _one_way(self) -> RealizationRange:
         if (self.count is None) == (self.values is None):
             raise ValueError("give either `count` (with `start` and `step`) or `values`")
+        if self.count is not None and self.start + (self.count - 1) * self.step >= 2**32:
+            raise ValueError("realizations are below 2**32")
         return self
 
     def numbers(self) -> list[int]:
@@ -78,7 +83,7 @@ def _kind_of(value: Any) -> str:
 
 Realizations = Annotated[
     Annotated[int, Field(ge=1, le=MAX_JOBS), Tag("count")]
-    | Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1), Tag("values")]
+    | Annotated[list[Realization], Field(min_length=1), Tag("values")]
     | Annotated[RealizationRange, Tag("range")],
     Discriminator(_kind_of),
 ]

@@ -73,7 +73,7 @@ def read_yaml(path: Path, environment: Mapping[str, str]) -> Layer:
     except (YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError((_syntax(path, error),)) from error
     if not isinstance(tree, CommentedMap):
-        raise ConfigError((Problem(f"{path}:1:1", "file", _shown(tree), "a mapping with `campaign` and `science`"),))
+        raise ConfigError((Problem(f"{path}:1:1", "file", shown(tree), "a mapping with `campaign` and `science`"),))
     layer = Layer(places={(): str(path)})
     layer.values = _Reader(str(path), layer, environment).convert(tree, ())
     return layer
@@ -129,16 +129,16 @@ class _Reader:
         if node is not None:
             place = self.layer.where(path)
             allowed = "a number, a text, true, false or null; put quotes around a text that looks like a date"
-            self.layer.problems.append(Problem(place, _dotted(path), _shown(node), allowed))
+            self.layer.problems.append(Problem(place, _dotted(path), shown(node), allowed))
         return None
 
     def _expand(self, text: str, path: Path_) -> str:
         def value_of(match: re.Match[str]) -> str:
             name = match.group(1)
-            if name not in self.environment:
+            if not self.environment.get(name):
                 allowed = f"a set environment variable; `export {name}=...`"
                 self.layer.problems.append(
-                    Problem(self.layer.where(path), _dotted(path), f"unset ${{{name}}}", allowed)
+                    Problem(self.layer.where(path), _dotted(path), f"unset or empty ${{{name}}}", allowed)
                 )
             return self.environment.get(name, "")
 
@@ -169,23 +169,29 @@ def option_layer(settings: Sequence[str]) -> Layer:
 
 
 def _single(path: Path_, text: str, place: str) -> Layer:
+    heard = Layer(places={(): place})
     try:
-        value = _Reader(place, Layer(), os.environ).convert(YAML(typ="rt", pure=True).load(text), path)
+        value = _Reader(place, heard, os.environ).convert(YAML(typ="rt", pure=True).load(text), path)
     except YAMLError:
         value = text
-    layer = Layer(
-        keys={path[: i + 1]: place for i in range(len(path))}, places={path[: i + 1]: place for i in range(len(path))}
-    )
+    layer = value_layer(path, value, place)
+    layer.problems = [Problem(place, p.key, p.found, p.allowed, p.suggestion) for p in heard.problems]
+    return layer
+
+
+def value_layer(path: Path_, value: Any, place: str) -> Layer:
+    """One value at one path, as it is."""
+    places = {path[: i + 1]: place for i in range(len(path))}
     for key in reversed(path):
         value = {key: value}
-    layer.values = value
-    return layer
+    return Layer(value, dict(places), places)
 
 
 def _dotted(path: Path_) -> str:
     return ".".join(str(part) for part in path) or "file"
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value as a message shows it."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

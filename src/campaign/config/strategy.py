@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from campaign.config.diagnose import complaint, nearest, shown, validated
+from campaign.config.diagnose import complaint, nearest, validated
 from campaign.config.schema import Document, JobSection
-from campaign.config.source import Layer, Path_
+from campaign.config.source import Layer, Path_, shown
 from campaign.core.model import Axis, JobOverride, Scalar
 from campaign.errors import CampaignError, Problem
 
@@ -36,6 +36,7 @@ class Strategy:
         except CampaignError as error:
             self._problems.append(complaint(self._layer, ("generator",), shown(name), error.message))
             return {}, ()
+        self._refuse_unknown(find_options)
         merged = self._merged(model, name)
         options = validated(model, merged.values, merged, self._problems)
         if options is None:
@@ -45,6 +46,16 @@ class Strategy:
             self._override(n, job, where, model, merged.values, base)
             for n, (job, where) in enumerate(zip(self._document.jobs, selections, strict=True))
         )
+
+    def _refuse_unknown(self, find_options: FindOptions) -> None:
+        """Overrides of a generator that is not installed would be a spelling mistake without effect."""
+        for name in self._document.strategy.overrides:
+            try:
+                find_options(name)
+            except CampaignError as error:
+                near = nearest(name, [self._document.generator])
+                place = ("strategy", "overrides", name)
+                self._problems.append(complaint(self._layer, place, f"unknown generator {name!r}", error.message, near))
 
     def _merged(self, model: type[BaseModel], name: str) -> Layer:
         """Options as one layer whose places point into the document."""
@@ -95,8 +106,19 @@ class Strategy:
         layer = Layer(dict(written)).overlay(self._part(("jobs", n, "options"), job.options))
         options = validated(model, layer.values, layer, self._problems)
         dumped = base if options is None else options.model_dump(mode="json")
-        changed = {key: value for key, value in dumped.items() if base[key] != value}
-        return JobOverride(where, changed, None if job.timeout_hours is None else job.timeout_hours * 3600)
+        timeout_s = None if job.timeout_hours is None else job.timeout_hours * 3600
+        return JobOverride(where, _picked(job.options, dumped), timeout_s)
+
+
+def _picked(written: Options, resolved: Options) -> Options:
+    """The resolved values of what is written, and of nothing else."""
+    return {
+        key: _picked(value, resolved[key])
+        if isinstance(value, dict) and isinstance(resolved.get(key), dict)
+        else resolved[key]
+        for key, value in written.items()
+        if key in resolved
+    }
 
 
 def _same(a: Scalar, b: Any) -> bool:

@@ -46,7 +46,8 @@ class Grid:
         keep = np.ones(self.shape, dtype=bool)
         for n, axis in enumerate(self.axes):
             if axis.name in selection:
-                chosen = np.array([v in selection[axis.name] for v in axis.values])
+                wanted = set(selection[axis.name])
+                chosen = np.array([v in wanted for v in axis.values])
                 keep &= chosen.reshape([-1 if m == n else 1 for m in range(len(self.axes))])
         return np.flatnonzero(keep).astype(np.int64)
 

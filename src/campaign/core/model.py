@@ -128,7 +128,7 @@ class Record:
     failure: Failure | None = None
     node: str = ""
     pid: int = 0
-    peak_memory_bytes: int = 0
+    peak_memory_bytes: int = 0  # of the slot process, up to the end of this attempt
     notes: tuple[str, ...] = ()  # what a reader should know, such as "replaced an orphaned product"
     verdict: str = ""  # state of the job that the coordinator concluded from this attempt; empty until it did
 

@@ -36,7 +36,7 @@ class InlineCluster:
         """Give back what was not begun."""
         self._draining = True
 
-    def read(self) -> Iterator[Begun | Record]:
+    def read(self, worker: str | None = None) -> Iterator[Begun | Record]:
         """The journal of the one worker (`ports.Journals`)."""
         yield from self.journal
 

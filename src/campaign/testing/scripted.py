@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -35,6 +36,8 @@ class ScriptedOptions(BaseModel):
     """Directory that must hold a file `<realization>_<redshift>` for each job, if set."""
     slot_fails: bool = False
     """Whether the generator can't be warmed up."""
+    warm_up_kills: bool = False
+    """Whether warming up ends in SIGKILL, as by the kernel when memory is short."""
 
 
 class Scripted:
@@ -44,7 +47,7 @@ class Scripted:
     version = "1"
     suffix = ".txt"
     options = ScriptedOptions
-    incidental = ("script", "seconds", "truth", "inputs", "slot_fails")
+    incidental = ("script", "seconds", "truth", "inputs", "slot_fails", "warm_up_kills")
 
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
@@ -66,6 +69,8 @@ class Scripted:
         return {}
 
     def warm_up(self, config: Mapping[str, Any]) -> None:
+        if config["warm_up_kills"]:
+            os.kill(os.getpid(), signal.SIGKILL)
         if config["slot_fails"]:
             raise RuntimeError("this generator can't be warmed up")
 
@@ -103,6 +108,11 @@ def _act(outcome: str, task: Task, target: Path, measured: dict[str, Any]) -> di
         "missing_input": lambda: _raise(InputError(Code.INPUT_MISSING, "the input went away")),
         "hang": lambda: time.sleep(3600),
         "segfault": lambda: ctypes.string_at(0),
+        "fork_and_crash": _fork_and_crash,
+        "unreadable": lambda: _raise(PermissionError(13, "Permission denied", "/root/of/somebody/else")),
+        "too_large": lambda: measured.update(count=2**70),
+        "text": lambda: measured.update(mean="much"),
+        "complex": lambda: measured.update(mean=1 + 2j),
         "exit": lambda: os._exit(7),
         "kill": lambda: os.kill(os.getpid(), 9),
         "leak": _leak,
@@ -118,6 +128,14 @@ def _act(outcome: str, task: Task, target: Path, measured: dict[str, Any]) -> di
 
 def _raise(error: Exception) -> None:
     raise error
+
+
+def _fork_and_crash() -> None:
+    """Leave a child behind that holds every descriptor, and die."""
+    if os.fork() == 0:
+        time.sleep(20)
+        os._exit(0)
+    ctypes.string_at(0)
 
 
 def _leak() -> None:

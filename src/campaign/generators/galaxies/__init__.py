@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.core.model import Point, Task, Variable
+from campaign.errors import Code
 from campaign.generators.galaxies import suite
 from campaign.generators.galaxies.options import SYNTHETIC_SUITE, GalaxiesOptions
 from campaign.generators.galaxies.suite import build_abacus_path
@@ -82,7 +83,9 @@ class Galaxies:
         """Paths that must exist before the job can run; the synthetic suite is made where it is missing."""
         if config["simulation_suite"] == SYNTHETIC_SUITE:
             return ()
-        return (str(_catalogue_path(config, point) / "halo_info"),)
+        path = _catalogue_path(config, point)
+        cleaning = (str(suite.cleaning_path(path)),) if config["cleaned"] else ()
+        return (str(path / "halo_info"), *cleaning)
 
     def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
         """What each job adds to the dataset."""
@@ -112,13 +115,17 @@ class Galaxies:
 
         config = task.config
         redshift, realization = float(task.point["redshift"]), int(task.point["realization"])
-        path = _catalogue_path(config, task.point)
         phase("initialize")
         context = mpi.initialize_mpi_jax()
+        if context.size > 1:
+            raise mpi.MPIError(
+                Code.GENERATOR_UNAVAILABLE,
+                "a job runs on one rank in this release",
+                action="run it without an MPI launcher",
+            )
         phase("load")
         synthetic = config["simulation_suite"] == SYNTHETIC_SUITE
-        if synthetic:
-            _make_input(config, path, redshift, task.campaign_seed, _phase(config, task.point))
+        path = _make_input(task) if synthetic else _catalogue_path(config, task.point)
         hosts = halos.load_and_filter_halos(
             path, config["min_mass"], config["n_gen"], context, cleaned=config["cleaned"] and not synthetic
         )
@@ -171,8 +178,16 @@ def _catalogue_path(config: Mapping[str, Any], point: Point) -> Path:
     )
 
 
-def _make_input(config: Mapping[str, Any], path: Path, redshift: float, seed: int, phase: int) -> None:
-    from campaign.generators.galaxies.options import SyntheticOptions
-    from campaign.generators.galaxies.synthetic import ensure_catalogue
+def _make_input(task: Task) -> Path:
+    """The synthetic catalogue of a job, made where it is missing.
 
-    ensure_catalogue(path, SyntheticOptions(**config["synthetic"]), redshift, seed, phase)
+    Its directory is named by what it is made from, so that another seed or another box never finds it.
+    """
+    from campaign.generators.galaxies.options import SyntheticOptions
+    from campaign.generators.galaxies.synthetic import ensure_catalogue, recipe
+
+    options = SyntheticOptions(**task.config["synthetic"])
+    root = Path(task.config["simulation_root"]) / recipe(options, task.campaign_seed)
+    path = _catalogue_path({**task.config, "simulation_root": str(root)}, task.point)
+    ensure_catalogue(path, options, float(task.point["redshift"]), task.campaign_seed, _phase(task.config, task.point))
+    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,12 +86,19 @@ def load_and_filter_halos(
     if mpi_context is not None and mpi_context.size > 1:
         keep = keep[_slab(columns["x_com"][keep, 0], metadata.box_size, mpi_context.size) == mpi_context.rank]
     return HaloCatalog(
-        positions=np.ascontiguousarray(columns["x_com"][keep], dtype=np.float32),
+        positions=wrap(columns["x_com"][keep], metadata.box_size),
         velocities=np.ascontiguousarray(columns["v_com"][keep], dtype=np.float32),
         masses=masses[keep].astype(np.float32),
         ids=np.ascontiguousarray(columns["id"][keep], dtype=np.uint64),
         metadata=metadata,
     )
+
+
+def wrap(positions: npt.NDArray[Any], box_size: float) -> Floats:
+    """Positions folded into [-box/2, box/2), as float32 without ever rounding up to the upper edge."""
+    half = box_size / 2
+    folded = (np.mod(positions.astype(np.float64) + half, box_size) - half).astype(np.float32)
+    return np.where(folded >= np.float32(half), np.float32(-half), folded)
 
 
 def _slab(x: Floats, box_size: float, size: int) -> npt.NDArray[np.int64]:

@@ -179,7 +179,13 @@ def central_tile(base: Array, words: Array, log_mass: Array, log_limit: Array, e
     `words` (TILE, 2) uint32: high and low word of the halo identifiers; `log_mass` (TILE,): log10 halo mass in Msun;
     `log_limit`: log10 of the smallest subhalo mass in Msun.
     """
-    return jax.vmap(lambda w, m: _one_central(halo_key(base, w), m, log_limit, epoch))(words, log_mass)
+
+    def one(w: Array, m: Array) -> Centrals:
+        return _one_central(
+            jran.fold_in(halo_key(base, w), 0), m, log_limit, epoch
+        )  # ordinal 0; satellites count from 1
+
+    return jax.vmap(one)(words, log_mass)
 
 
 @jax.jit

@@ -13,7 +13,7 @@ SYNTHETIC_SUITE = "synthetic"
 class SyntheticOptions(BaseModel):
     """A synthetic halo suite, made where it is missing and written in the format of AbacusSummit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     box_size: Annotated[float, Field(gt=0, le=4000, description="side of the periodic box, Mpc/h")] = 150.0
     cell_size: Annotated[float, Field(gt=0, description="side of a cell of the density field, Mpc/h")] = 4.0
@@ -31,7 +31,7 @@ class SyntheticOptions(BaseModel):
 class GalaxiesOptions(BaseModel):
     """Options of the `galaxies` generator. Masses are in Msun/h, as in the halo catalogues, unless said otherwise."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     galaxy_model: Annotated[
         str,
@@ -72,3 +72,9 @@ class GalaxiesOptions(BaseModel):
     ] = "Msun"
     compression: Annotated[Literal["gzip", "lzf", "none"], Field(description="HDF5 filter of the catalogues")] = "gzip"
     synthetic: SyntheticOptions = SyntheticOptions()
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> GalaxiesOptions:
+        if self.simulation_suite == SYNTHETIC_SUITE and self.cosmology != "c000":
+            raise ValueError("the synthetic suite has the cosmology c000 only")
+        return self

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from campaign.errors import Code, JobError
 from campaign.generators.galaxies import nfw
-from campaign.generators.galaxies.halos import HaloCatalog
+from campaign.generators.galaxies.halos import HaloCatalog, wrap
 
 REFERENCE = "rgrspit_diffsky"
 
@@ -93,7 +93,8 @@ def _populate(halos: HaloCatalog, params: GalaxyModelParams, seed: int) -> Galax
     words = np.stack([halos.ids >> np.uint64(32), halos.ids & np.uint64(0xFFFFFFFF)], axis=1).astype(np.uint32)
 
     cen = _tiled(lambda w, m: model.central_tile(base, w, m, limit, epoch), words, log_mass)
-    counts = _poisson(cen.u_subhaloes, cen.mean_subhaloes)
+    # A host at or below the limit has no subhalo above it; the model is not defined there.
+    counts = np.where(log_mass > limit, _poisson(cen.u_subhaloes, cen.mean_subhaloes), 0)
     host = np.repeat(np.arange(len(halos)), counts)
     ordinal = _ordinals(counts)
     sat = _tiled(
@@ -133,19 +134,12 @@ def _assemble(halos: HaloCatalog, host: Any, cen: Any, sat: Any, log_mass: Any) 
     )
 
 
-def wrap(positions: npt.NDArray[Any], box_size: float) -> npt.NDArray[np.float32]:
-    """Positions folded into [-box/2, box/2), as float32 without ever rounding up to the upper edge."""
-    half = box_size / 2
-    folded = (np.mod(positions.astype(np.float64) + half, box_size) - half).astype(np.float32)
-    return np.where(folded >= np.float32(half), np.float32(-half), folded)
-
-
 def _poisson(u: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Poisson counts by inversion: one uniform, one count."""
     from scipy.stats import poisson
 
     drawn: npt.NDArray[np.float64] = poisson.ppf(u.astype(np.float64), mean.astype(np.float64))
-    return np.maximum(drawn, 0).astype(np.int64)
+    return np.maximum(np.nan_to_num(drawn), 0).astype(np.int64)
 
 
 def _ordinals(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import Path
 
 _SMALL_PHASES = 3000
@@ -22,6 +23,23 @@ def phase_word(phase: int) -> str:
 def simulation_name(suite: str, cosmology: str, phase: int) -> str:
     """Name of one simulation, such as `AbacusSummit_small_c000_ph3000`."""
     return f"{suite}_{cosmology}_{phase_word(phase)}"
+
+
+def cleaning_path(catalogue: Path) -> Path:
+    """Where the cleaning information of a catalogue directory lies: below the nearest `cleaning/` around it.
+
+    The path where the nearest one would have to be, if there is none.
+    """
+    simulation = catalogue.parents[1]
+    for parent in simulation.parents:
+        if _is_directory(parent / "cleaning"):
+            return parent / "cleaning" / simulation.relative_to(parent) / catalogue.name
+    return simulation.parent / "cleaning" / simulation.name / catalogue.name
+
+
+@lru_cache(maxsize=1024)
+def _is_directory(path: Path) -> bool:
+    return path.is_dir()
 
 
 def build_abacus_path(root: str | Path, suite: str, cosmology: str, phase: int, redshift: float) -> Path:

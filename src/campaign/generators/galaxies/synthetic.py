@@ -8,8 +8,10 @@ al. 2008, so that the mean density is exactly n(M) and the correlation of haloes
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
-import tempfile
+import uuid
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from campaign.durable import fsync_directory, fsync_file
 from campaign.generators.galaxies.options import SyntheticOptions
 
 COSMOLOGY = {"flat": True, "H0": 67.36, "Om0": 0.315192, "Ob0": 0.049302, "sigma8": 0.807952, "ns": 0.9649}
@@ -150,16 +153,25 @@ def _stream(seed: int, phase: int, purpose: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=[seed, (phase << 32) | purpose]))
 
 
+def recipe(options: SyntheticOptions, seed: int) -> str:
+    """Name of the directory of all simulations that are made from these options and this seed."""
+    text = json.dumps([1, seed, options.model_dump(mode="json"), COSMOLOGY], sort_keys=True)
+    return f"synthetic_{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+
 def ensure_catalogue(path: Path, options: SyntheticOptions, redshift: float, seed: int, phase: int) -> None:
     """Make the catalogue directory `path` (`.../<simulation>/halos/z1.100`) unless it is there; it appears whole or not."""
     if (path / "halo_info").is_dir():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     haloes = draw_haloes(options, linear_field(options, seed, phase), redshift, seed, phase)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         write_compaso(scratch, haloes, options, redshift, simulation=path.parents[1].name)
+        fsync_file(scratch / "halo_info" / "halo_info_000.asdf")
+        fsync_directory(scratch / "halo_info")
         scratch.rename(path)
+        fsync_directory(path.parent)
     except OSError:
         shutil.rmtree(scratch, ignore_errors=True)
         if not (path / "halo_info").is_dir():  # another process may have been faster
