@@ -233,7 +233,7 @@ async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout:
 
 
 def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
-    """The slots of one worker, made there."""
+    """The slots of the worker at an address, made there."""
     from campaign.adapters.journal import JournalDirectory, JournalFile
     from campaign.adapters.slots import SlotPool
     from campaign.attempt import blank_record
@@ -243,9 +243,9 @@ def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
         {"generator": spec.generator, "config": dict(spec.config), "directory": spec.directory},
         find(spec.generator).environment(spec.directory),
         spec.threads,
-        layout.logs / f"slot-{worker}",
+        layout.logs / f"slot-{worker.rpartition('/')[2].replace(':', '_')}",
     )
-    journal = JournalFile(JournalDirectory(layout.journals).file(f"{worker}-{os.getpid()}"))
+    journal = JournalFile(JournalDirectory(layout.journals).file(worker))
     return SlotPool(spec.slots, launcher, journal, SystemClock(), blank_record, spec.memory_limit_bytes)
 
 

@@ -135,7 +135,7 @@ def test_a_second_ctrl_c_stops_at_once(scripted_yaml, directory):
 
 
 def test_a_second_coordinator_is_refused_by_name(scripted_yaml, directory):
-    path = scripted_yaml(realizations="20", options="{seconds: 0.1}")
+    path = scripted_yaml(realizations="20", options="{seconds: 0.4}")
     first = start(path)
     wait_for(lambda: len(products(directory)) > 2 if directory.exists() else False)
     code, _, err = run(path)

@@ -137,6 +137,7 @@ class DaskCluster:
         dask.config.set(SETTINGS)
         scratch = tempfile.TemporaryDirectory(prefix="campaign-")
         logging.getLogger("distributed").setLevel(logging.ERROR)
+        logging.getLogger("distributed.scheduler").setLevel(logging.CRITICAL)  # lost tasks are ours to tell
         warnings.filterwarnings("ignore", message="(?s).*Port .* is already in use", module="distributed")
         cluster = await LocalCluster(
             n_workers=0,
