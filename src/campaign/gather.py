@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,12 +53,14 @@ class Gatherer:
         self._provenance = provenance
         self.table = ledger.jobs(plan.size)
         self._speakers: dict[int, Record] = {}  # records that the dataset has not seen, one a job
-        self._next = max([-1, *artifacts.numbers(), *ledger.known_batches()]) + 1
+        self._numbering = threading.Lock()
+        self._next = max([artifacts.last_number(), *ledger.known_batches()]) + 1
 
     def reserve(self) -> int:
-        """A batch number that was never used."""
-        self._next += 1
-        return self._next - 1
+        """A batch number that was never used; may be called while another thread commits."""
+        with self._numbering:
+            self._next += 1
+            return self._next - 1
 
     @property
     def next_number(self) -> int:
@@ -68,7 +71,8 @@ class Gatherer:
         """Seal, validate, promote and index batches whose records carry their verdicts."""
         done = []
         for number, records in batches:
-            self._next = max(self._next, number + 1)
+            with self._numbering:
+                self._next = max(self._next, number + 1)
             path = self._artifacts.commit(self._artifacts.seal(number, records, self._provenance))
             if path is not None:
                 done.append((number, records))

@@ -193,6 +193,9 @@ class Artifacts(Protocol):
     def numbers(self) -> list[int]:
         """Numbers of all committed batches, ascending."""
 
+    def last_number(self) -> int:
+        """The highest number that a batch ever had, wherever its artifact is now; -1 where there was none."""
+
     def read(self, number: int) -> Batch:
         """A committed batch; FormatError where it is damaged."""
 

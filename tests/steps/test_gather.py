@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -324,6 +325,8 @@ def test_a_batch_that_is_damaged_under_a_living_ledger_runs_again(world, expecte
     pending = np.flatnonzero(gatherer.table.state == State.PENDING).tolist()
     assert len(pending) == 3
     assert not path.exists()
+    assert world.open().next_number == 4
+    gatherer = world.open()
     gatherer.commit([(gatherer.reserve(), [world.record(job, batch=9) for job in pending])])
     gatherer.flush()
     same_science(world.dataset(), expected)
@@ -362,3 +365,20 @@ def test_recovery_keeps_a_bounded_number_of_records(world, expected, monkeypatch
     gatherer = world.open()
     assert gatherer._speakers == {}
     same_science(world.dataset(), expected)
+
+
+def test_numbers_are_given_once_whatever_threads_do(world):
+    gatherer = world.open()
+    given = []
+
+    def take():
+        given.extend([gatherer.reserve() for _ in range(300)])
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(5):
+        gatherer.commit([(number, [world.record(number, batch=number)])])
+    for thread in threads:
+        thread.join()
+    assert len(set(given)) == 1200

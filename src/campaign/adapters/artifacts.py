@@ -95,6 +95,12 @@ class ArtifactStore:
         """Numbers of all committed batches, ascending."""
         return sorted(number_of(p) for p in self.committed.glob("*/batch_*.zip") if _NAME.fullmatch(p.name))
 
+    def last_number(self) -> int:
+        """The highest number that a batch ever had, wherever its artifact is now; -1 where there was none."""
+        places = (self.staging.glob("batch_*"), self.committed.glob("*/batch_*"), self.quarantine.glob("batch_*"))
+        found = (re.match(r"batch_(\d+)", path.name) for place in places for path in place)
+        return max((int(match.group(1)) for match in found if match), default=-1)
+
     def read(self, number: int) -> Batch:
         """A committed batch; FormatError where it is damaged."""
         return read(self.path(number))
