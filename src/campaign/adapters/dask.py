@@ -18,7 +18,7 @@ from distributed import Client, LocalCluster, Scheduler, Worker, WorkerPlugin, g
 from distributed.utils import sync
 
 from campaign.core.model import JobCall, Lease, Record, Task, task_to_json
-from campaign.errors import Code, StorageError
+from campaign.errors import Code, StoppedError
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, Supervisor
 
 SETTINGS = {
@@ -78,6 +78,8 @@ def run_lease(lease: int, tasks: str) -> int:
         worker.loop.add_callback(worker.batched_send, envelope)
 
     try:
+        if plugin.supervisor is None:
+            raise RuntimeError(plugin.trouble)
         mine = [Task(**task) for task in json.loads(tasks)]
         unstarted = plugin.supervisor.run(mine, emit, plugin.draining.is_set)
     except Exception as error:  # noqa: BLE001 - a journal that can't be written, or a defect of ours: the coordinator must know
@@ -100,7 +102,10 @@ class SlotsPlugin(WorkerPlugin):
         # Ctrl-C reaches every process of a terminal's group; the coordinator alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.draining = threading.Event()
-        self.supervisor = self._make(str(worker.address))
+        try:
+            self.supervisor: Supervisor | None = self._make(str(worker.address))
+        except Exception as error:  # noqa: BLE001 - Dask would go on without it; the first lease tells the coordinator
+            self.supervisor, self.trouble = None, f"its slots can't be made: {type(error).__name__}: {error}"
 
         def drain() -> None:
             self.draining.set()
@@ -109,7 +114,8 @@ class SlotsPlugin(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:
         """End the slots when the worker stops."""
-        self.supervisor.close()
+        if self.supervisor is not None:
+            self.supervisor.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_make": self._make}
@@ -160,7 +166,7 @@ class DaskCluster:
             await client.wait_for_workers(1, timeout=WORKERS_UP_S)
         except TimeoutError:
             await self.close()
-            raise StorageError(
+            raise StoppedError(
                 Code.CLUSTER_UNREADY,
                 f"no worker came up in {WORKERS_UP_S} s on this machine",
                 action="look for a full disk, or for too little memory, and start again",
