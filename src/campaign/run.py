@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from campaign import manifest
 from campaign.adapters.local import LocalLauncher, SystemClock, usable_cores
-from campaign.config import load_config
 from campaign.core.model import Config, State
 from campaign.errors import CampaignError, Code, StorageError, UsageError
 from campaign.generators import find
@@ -96,6 +95,8 @@ class SlotSpec:
 
 def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Generator]:
     """Step 1: the frozen configuration, and its generator. `path` is a YAML, or the directory of a campaign."""
+    from campaign.config import load_config
+
     here = path.absolute() if path.is_dir() else None
     if here is not None:
         manifest.read(Layout(here))

@@ -178,7 +178,10 @@ def _harmless(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _populate_reference(halos: HaloCatalog, params: GalaxyModelParams, seed: int) -> GalaxyCatalog:
-    """Galaxies of `rgrspit_diffsky.mc_galpop`, which is called as its pipeline does, but with a key for each job."""
+    """Galaxies of `rgrspit_diffsky.mc_galpop`, with a key for each job.
+
+    It is given Msun and Mpc, as it documents, or masses and lengths with their factors of h, as its pipeline does.
+    """
     try:
         mc_galpop = importlib.import_module("rgrspit_diffsky.mc_galpop")
         cosmology = importlib.import_module("dsps.cosmology").DEFAULT_COSMOLOGY
@@ -197,19 +200,19 @@ def _populate_reference(halos: HaloCatalog, params: GalaxyModelParams, seed: int
     result = mc_galpop.mc_galpop_synthetic_subs(
         key,
         np.log10(mass / unit).astype(np.float32),
-        nfw.radius(mass, meta.omega_m).astype(np.float32),
-        halos.positions,
+        (nfw.radius(mass, meta.omega_m) / unit).astype(np.float32),
+        halos.positions / np.float32(unit),
         halos.velocities,
         meta.redshift,
         params.log_subhalo_mass_min,
         cosmology,
-        meta.box_size,
+        meta.box_size / unit,
     )
     upid = np.asarray(result["upid"])
     host = np.where(upid < 0, np.arange(len(upid)) % max(len(halos), 1), upid)
     log_mass = np.asarray(result["logsm_t_obs"], dtype=np.float32)
     return GalaxyCatalog(
-        positions=wrap(np.asarray(result["pos"]), meta.box_size),
+        positions=wrap(np.asarray(result["pos"]) * unit, meta.box_size),
         velocities=np.asarray(result["vel"], dtype=np.float32),
         properties={
             "log_stellar_mass": log_mass,
