@@ -7,7 +7,9 @@ import pytest
 
 from campaign.adapters.local import SystemClock
 from campaign.attempt import run_attempt
+from campaign.core.model import JobCall, Lease
 from campaign.generators import find
+from campaign.ports import LeaseLost
 from campaign.run import SlotSpec, make_slots
 from campaign.testing.contracts import ClusterContract, GeneratorContract, example_task
 from campaign.testing.inline import InlineCluster
@@ -73,7 +75,6 @@ class TestDaskCluster(ClusterContract):
     def test_each_job_is_a_delayed_call(self, tmp_path):
         """One `dask.delayed` call a job, in one layer, under keys of one prefix; computed as any Dask graph."""
         from campaign.adapters.dask import delayed_jobs
-        from campaign.core.model import JobCall
 
         async def use(cluster, make_tasks):
             calls = delayed_jobs([JobCall(task) for task in make_tasks(3)])
@@ -87,3 +88,32 @@ class TestDaskCluster(ClusterContract):
             "job_0001.txt",
             "job_0002.txt",
         ]
+
+    def test_a_cluster_without_workers_gives_its_leases_up(self, tmp_path, monkeypatch):
+        async def use(cluster, make_tasks):
+            monkeypatch.setattr("campaign.adapters.dask.WORKERS_UP_S", 0.5)
+            await cluster._cluster.scale(0)
+            while cluster._cluster.scheduler.workers:
+                await cluster.next_event(0.05)
+            cluster.submit([Lease(0, (JobCall(make_tasks(1)[0]),))])
+            async with asyncio.timeout(30):
+                while (event := await cluster.next_event(0.1)) is None:
+                    pass
+            return event
+
+        event = self.with_cluster(use, tmp_path)
+        assert isinstance(event, LeaseLost)
+        assert (event.lease, event.worker) == (0, "")
+        assert "no worker has been there" in event.error
+
+    def test_a_worker_whose_slots_can_not_be_made_says_why(self, tmp_path):
+        (tmp_path / "staging").write_text("a file where a directory must be")
+
+        async def use(cluster, make_tasks):
+            cluster.submit([Lease(0, (JobCall(make_tasks(1)[0]),))])
+            async with asyncio.timeout(30):
+                while not isinstance(event := await cluster.next_event(0.1), LeaseLost):
+                    pass
+            return event
+
+        assert "its slots can't be made" in self.with_cluster(use, tmp_path).error
