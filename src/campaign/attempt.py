@@ -20,7 +20,7 @@ import numpy.typing as npt
 from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSION
 from campaign.core.model import Failure, Outcome, Product, Record, Task, Variable
 from campaign.durable import fsync_directory, fsync_file, sha256_of
-from campaign.errors import CampaignError, Code, InputError, JobError, StorageError
+from campaign.errors import CampaignError, Code, InputError, JobError, ProductError, StorageError
 from campaign.layout import Layout
 from campaign.ports import Clock, Generator
 
@@ -44,6 +44,12 @@ def run_attempt(
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch.parent.mkdir(parents=True, exist_ok=True)
             measured = generator.generate(task, scratch, stopwatch.phase)
+            if not scratch.exists():
+                raise ProductError(Code.PRODUCT_INVALID, "generate returned without writing its target")
+            if not isinstance(measured, Mapping):
+                raise _undeclared(
+                    "", f"can't be found: generate returned {type(measured).__name__}, not a mapping of values"
+                )
             measurements = _check(generator.variables(task.config), measured)
             stopwatch.phase("verify")
             generator.verify(task, scratch, measured)
@@ -147,6 +153,7 @@ def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product
             kept = directory / "quarantine" / f"{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}"
             kept.parent.mkdir(exist_ok=True)
             target.rename(kept)
+            kept.with_suffix(".reason.txt").write_text(f"{note}: attempt at {target.name}, SHA-256 now {digest}\n")
             os.link(scratch, target)
     fsync_directory(target.parent)
     return Product(str(target.relative_to(directory)), scratch.stat().st_size, digest), note
@@ -155,6 +162,9 @@ def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product
 def _check(declared: Sequence[Variable], measured: Mapping[str, Any]) -> dict[str, Any]:
     """The measurements as JSON knows them; JobError where one is not what the generator declares."""
     known = {v.name: v for v in declared}
+    absent = sorted(known.keys() - measured.keys())
+    if absent:
+        raise _undeclared(absent[0], "is declared and was not returned")
     checked = {}
     for name, value in measured.items():
         if name not in known:

@@ -45,6 +45,7 @@ OBSERVE_S = 0.2
 RETRIES_GATHER_S = 5.0
 """How long retries that are due wait for others, so that they share a batch, while other work is there."""
 
+WARM_UP = "warm_up"
 UNREADY_ALLOWED = 3
 """Slots that can't be warmed up, one after another, before the run gives up."""
 
@@ -275,7 +276,8 @@ class Execution:
     def _watch(self, record: Record) -> None:
         """Give up where an attempt tells of trouble that is not its own."""
         code = record.failure.code if record.failure is not None else ""
-        self._unready = self._unready + 1 if code == Code.SLOT_UNREADY else 0
+        cold = record.failure is not None and record.failure.phase == WARM_UP
+        self._unready = self._unready + 1 if cold else 0
         if record.failure is not None and code in STORAGE_CODES:
             self._give_up(f"{record.name} could not write: {record.failure.message.splitlines()[0]}")
         if record.failure is not None and self._unready >= UNREADY_ALLOWED:

@@ -30,7 +30,7 @@ def read(layout: Layout) -> dict[str, Any]:
         raise UsageError(
             Code.CAMPAIGN_MISSING,
             f"there is no campaign in {layout.root}",
-            action="check the path, or start it: campaign run CONFIG",
+            action="check the path (a relative one begins where you are), or start it: campaign run CONFIG",
         ) from None
     return manifest
 
@@ -39,18 +39,7 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
     """Write configuration, plan and manifest on the first start; refuse another science afterwards, with the difference."""
     document = plan.config.document
     if layout.manifest.exists():
-        known = read(layout)
-        if known["plan_fingerprint"] != plan.fingerprint or known["naming_scheme"] != plan.config.naming_scheme:
-            raise UsageError(
-                Code.CONFIG_CHANGED,
-                f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], document, generator.incidental)}",
-                action="restore these keys, or give the campaign a new `campaign.version`",
-            )
-        if known["generator_version"] != generator.version:
-            logger.warning(
-                "generator %s is version %s now; the campaign was begun with %s. Each record says which made it.",
-                generator.name, generator.version, known["generator_version"],
-            )  # fmt: skip
+        compare(plan, layout, generator)
         return
     _save_plan(plan, layout)
     durable.write_bytes(layout.config, _yaml(document))
@@ -77,6 +66,22 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
             "configuration": document,
         },
     )
+
+
+def compare(plan: Plan, layout: Layout, generator: Generator) -> None:
+    """Refuse a plan that computes something else than the campaign in `layout`, with the difference."""
+    known = read(layout)
+    if known["plan_fingerprint"] != plan.fingerprint or known["naming_scheme"] != plan.config.naming_scheme:
+        raise UsageError(
+            Code.CONFIG_CHANGED,
+            f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], plan.config.document, generator.incidental)}",
+            action="restore these keys, or give the campaign a new `campaign.version`",
+        )
+    if known["generator_version"] != generator.version:
+        logger.warning(
+            "generator %s is version %s now; the campaign was begun with %s. Each record says which made it.",
+            generator.name, generator.version, known["generator_version"],
+        )  # fmt: skip
 
 
 def _save_plan(plan: Plan, layout: Layout) -> None:

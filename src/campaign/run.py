@@ -119,7 +119,16 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Gener
 
 def lay_out(config: Config, generator: Generator) -> Plan:
     """Step 2: the plan."""
-    return make_plan(config, generator, os.path.exists)
+    try:
+        return make_plan(config, generator, os.path.exists)
+    except CampaignError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            Code.GENERATOR_UNAVAILABLE,
+            f"generator {generator.name!r} failed while the plan was made: {type(error).__name__}: {error}",
+            action="correct its `words`, `inputs` or `variables`",
+        ) from error
 
 
 def run_campaign(config: Config, generator: Generator, options: Options = Options()) -> Outcome:
@@ -256,7 +265,7 @@ def _require_packages(generator: Generator, plan: Plan) -> None:
         raise UsageError(
             Code.GENERATOR_UNAVAILABLE,
             f"generator {generator.name!r} needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed",
-            action=f"pip install 'campaign[{generator.name}]', or install {', '.join(absent)} by hand",
+            action=f"pip install {' '.join(absent)} (`campaign[galaxies]` brings what galaxies needs)",
         )
 
 
@@ -354,9 +363,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as JSON on standard output")
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live view, as in a batch log")
     parser.add_argument(
-        "--dashboard", default=DEFAULT_DASHBOARD, metavar="HOST:PORT|off",
+        "--dashboard", type=_address, default=DEFAULT_DASHBOARD, metavar="HOST:PORT|off",
         help=f"address of the Dask dashboard (default {DEFAULT_DASHBOARD}; it has no password: keep it on the loopback)",
     )  # fmt: skip
+
+
+def _address(text: str) -> str:
+    host, colon, port = text.rpartition(":")
+    if text != "off" and not (host and colon and port.isdecimal() and int(port) < 2**16):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, and not off")
+    return text
 
 
 def command(arguments: argparse.Namespace) -> int:

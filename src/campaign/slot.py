@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--channel", type=int, required=True, help="file descriptor of a connected socket")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    faulthandler.enable()  # a crash leaves its stack in the slot's log
     die_with_parent()
     serve(_Channel(arguments.channel))
 

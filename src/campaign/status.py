@@ -13,6 +13,7 @@ from campaign.adapters import ledger
 from campaign.adapters.lock import holder
 from campaign.core.lifecycle import TERMINAL
 from campaign.core.model import State
+from campaign.errors import Code, FormatError
 from campaign.layout import Layout
 
 
@@ -57,6 +58,12 @@ def read_status(layout: Layout) -> Status:
     elif held is None and layout.ledger.exists():
         seen = ledger.view(layout.ledger, known["jobs"])
         counts, failures = {s.word: n for s, n in seen.counts.items()}, list(seen.failures)
+    elif held is None and any((layout.root / "batches").glob("*/batch_*.zip")):
+        raise FormatError(
+            Code.FORMAT_DAMAGED,
+            f"the ledger of {layout.root} is gone",
+            action=f"start the campaign again: the ledger is rebuilt from batches/ (campaign run {layout.root})",
+        )
     elif held is not None:  # between taking the lock and the first snapshot
         counts, failures = {"starting": known["jobs"]}, []
     else:

@@ -154,3 +154,68 @@ def test_a_campaign_is_found_by_its_directory_from_anywhere(scripted_yaml, tmp_p
     (moved / "v1.0_scripted").rename(moved / "other")
     assert campaign("plan", moved / "other") == 2
     assert "name it back" in capsys.readouterr().err
+
+
+def test_a_dry_run_refuses_what_the_run_would_refuse(scripted_yaml, capsys):
+    path = scripted_yaml()
+    campaign("init", path)
+    assert campaign("run", path, "--dry-run", "--set", "science.seed=9") == 2
+    assert "science.seed: 0 -> 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("address", ["foo", "127.0.0.1:", "127.0.0.1:99999", ":8787"])
+def test_addresses_are_checked(scripted_yaml, address, capsys):
+    with pytest.raises(SystemExit) as ended:
+        campaign("run", scripted_yaml(), "--dashboard", address)
+    assert ended.value.code == 2
+    assert "HOST:PORT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("plan", "--limit", "-3"), ("estimate", "--seconds-per-job", "nan"), ("estimate", "--seconds-per-job", "-4")],
+)
+def test_numbers_are_checked(scripted_yaml, arguments):
+    verb, *options = arguments
+    with pytest.raises(SystemExit) as ended:
+        campaign(verb, scripted_yaml(), *options)
+    assert ended.value.code == 2
+
+
+def test_a_ledger_that_is_gone_is_told(scripted_yaml, tmp_path, capsys):
+    campaign("init", scripted_yaml())
+    root = tmp_path / "campaigns" / "v1.0_scripted"
+    (root / "batches" / "000").mkdir(parents=True)
+    (root / "batches" / "000" / "batch_000000.zip").touch()
+    assert campaign("status", root) == 1
+    assert "rebuilt from batches/" in capsys.readouterr().err
+
+
+@pytest.fixture
+def broken_plugin(tmp_path, monkeypatch):
+    """Installs generators that can't be used, as a user's half-written package would be."""
+    info = tmp_path / "site" / "broken-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[campaign.generators]\nnothing = half_written:Nothing\nsyntax = half_written_too:X\nwrong = half_written:Wrong\n"
+    )
+    (tmp_path / "site" / "half_written.py").write_text(
+        "from campaign.testing.scripted import Scripted\n"
+        "class Wrong(Scripted):\n"
+        "    name = 'wrong'\n"
+        "    def variables(self, config): raise ValueError('bad variables')\n"
+    )
+    (tmp_path / "site" / "half_written_too.py").write_text("def (:\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("nothing", "has no attribute 'Nothing'"), ("syntax", "SyntaxError"), ("wrong", "bad variables")],
+)
+def test_a_generator_that_is_broken_is_told(broken_plugin, scripted_yaml, name, words, capsys):
+    path = scripted_yaml()
+    path.write_text(path.read_text().replace("generator: scripted", f"generator: {name}"))
+    assert campaign("validate", path) == 2
+    assert words in capsys.readouterr().err

@@ -63,4 +63,4 @@ def test_a_campaign_of_mocks_killed_in_the_middle_gives_the_same_bytes(tmp_path,
     exec(block, scope)
     assert scope["counts"].sizes == {"realization": 3}
     assert scope["smf"].dims == ("redshift", "log_stellar_mass")
-    assert (directory / scope["first"]).exists()
+    assert Path(scope["first"]).exists()

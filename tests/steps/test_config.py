@@ -138,9 +138,9 @@ def test_mistakes_of_meaning_are_told_together(write):
     ("text", "where", "found"),
     [
         ("campaign: [1,\n", ":2:1", "did not find expected node"),
-        ("a: 1\na: 2\n", ":2:1", 'found duplicate key "a" with value "2" (original value: "1")'),
+        ("a: 1\na: 2\n", ":2:1", 'duplicate key "a" with value "2" (original value: "1")'),
         ("- 1\n", ":1:1", "[1]"),
-        ("", ":1:1", "None"),
+        ("", ":1:1", "nothing"),
     ],
 )
 def test_what_is_not_yaml_is_told_by_line(write, text, where, found):

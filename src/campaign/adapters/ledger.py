@@ -177,9 +177,15 @@ def _jobs(db: sqlite3.Connection, size: int) -> JobTable:
 
 
 def _failures(db: sqlite3.Connection, limit: int) -> list[dict[str, Any]]:
-    names = ("job", "name", "attempt", "outcome", "started_ms", "node", "code", "error_class", "message")
-    query = f"SELECT {', '.join(names)} FROM attempt WHERE code IS NOT NULL ORDER BY started_ms DESC LIMIT ?"  # noqa: S608
-    return [dict(zip(names, row, strict=True)) for row in db.execute(query, (limit,))]
+    """The latest attempt of each job that is not completed, where it failed; newest first."""
+    names = ("job", "name", "attempt", "outcome", "started_ms", "node", "code", "error_class", "message", "batch")
+    columns = ", ".join(f"a.{name}" for name in names)
+    query = (
+        f"SELECT {columns} FROM attempt a JOIN job j ON j.job = a.job AND j.attempt = a.attempt"  # noqa: S608
+        " WHERE a.code IS NOT NULL AND j.state != ? ORDER BY a.started_ms DESC LIMIT ?"
+    )
+    found = db.execute(query, (int(State.COMPLETED), limit))
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 @dataclass(frozen=True, slots=True)

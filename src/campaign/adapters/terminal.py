@@ -53,7 +53,7 @@ def duration(seconds: float | None) -> str:
 def line(progress: Progress) -> str:
     """One line for a log."""
     counts = ", ".join(f"{n} {state.word}" for state, n in progress.counts.items() if n)
-    rate = f"{progress.rate_per_s * 60:.1f} jobs/min" if progress.rate_per_s else "no job ended yet"
+    rate = f"{progress.rate_per_s * 60:.1f} jobs/min" if progress.rate_per_s else "none ended in this run yet"
     left = f", about {duration(progress.remaining_s)} left" if progress.remaining_s else ""
     drains = ", draining" if progress.draining else ""
     return f"{ended(progress)}/{progress.total}: {counts}; {rate}{left}{drains}"

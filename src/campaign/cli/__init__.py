@@ -13,7 +13,7 @@ VERBS = {
     "init": "write a configuration to start from, or lay out the campaign of one that exists",
     "validate": "check a configuration: every mistake at once, with file, line and column",
     "plan": "show the jobs of a campaign, in the order of execution",
-    "estimate": "estimate time, storage and node hours",
+    "estimate": "estimate time, storage and core hours",
     "run": "run a campaign, or go on with it",
     "status": "show how far a campaign is, and what failed",
     "monitor": "watch a campaign from another shell",
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((a for a in arguments if not a.startswith("-")), None)
     parser = argparse.ArgumentParser(
         prog="campaign",
-        description="Large simulation campaigns on Dask, inside SLURM allocations or on a laptop.",
+        description="Large simulation campaigns on Dask: one YAML in, one xarray dataset out.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

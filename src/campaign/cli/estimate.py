@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 from campaign.adapters.terminal import duration
@@ -20,10 +21,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
     )
     parser.add_argument(
-        "--seconds-per-job", type=float, metavar="S", help="use this time for a job instead of a measured one"
+        "--seconds-per-job", type=_positive, metavar="S", help="use this time for a job instead of a measured one"
     )
-    parser.add_argument("--bytes-per-job", type=float, metavar="B", help="use this size of a product likewise")
+    parser.add_argument("--bytes-per-job", type=_positive, metavar="B", help="use this size of a product likewise")
     parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError("a number above 0")
+    return number
 
 
 def command(arguments: argparse.Namespace) -> int:

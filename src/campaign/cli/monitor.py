@@ -1,14 +1,19 @@
-"""Watch a campaign from another shell or node, read-only, until it ends or you press Ctrl-C."""
+"""Watch a campaign from another shell or node, read-only, until it ends or you press Ctrl-C, which stops only the watching."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 import time
 from pathlib import Path
 
 from campaign.cli.status import find_campaign, words
+from campaign.layout import Layout
 from campaign.run import EXIT_DONE
 from campaign.status import read_status
+
+SHORTEST_S = 0.2
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +24,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign monitor`."""
+    layout, interval = find_campaign(arguments.campaign), max(arguments.interval, SHORTEST_S)
+    with contextlib.suppress(KeyboardInterrupt):
+        _watch_live(layout, interval) if sys.stdout.isatty() else _watch_plain(layout, interval)
+    return EXIT_DONE
+
+
+def _watch_live(layout: Layout, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
 
-    layout = find_campaign(arguments.campaign)
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
             status = read_status(layout)
             live.update(Text(words(status)), refresh=True)
             if status.holder is None:
-                return EXIT_DONE
-            time.sleep(arguments.interval)
+                return
+            time.sleep(interval)
+
+
+def _watch_plain(layout: Layout, interval: float) -> None:
+    while True:
+        status = read_status(layout)
+        print(words(status), flush=True)
+        if status.holder is None:
+            return
+        time.sleep(interval)

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from campaign import manifest
 from campaign.core.model import Config
 from campaign.layout import Layout
 from campaign.plan import Plan
@@ -27,10 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
     )
     parser.add_argument(
-        "--limit", type=int, default=SHOWN, metavar="N", help=f"show N jobs (default {SHOWN}; 0 for all)"
+        "--limit", type=_count, default=SHOWN, metavar="N", help=f"show N jobs (default {SHOWN}; 0 for all)"
     )
     parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.add_argument("--csv", action="store_true", help="every job as CSV")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("a number of jobs, 0 for all")
+    return number
 
 
 def command(arguments: argparse.Namespace) -> int:
@@ -54,7 +62,10 @@ def print_dry_run(config: Config, generator: Generator, *, as_json: bool) -> int
     from campaign.status import terminal_jobs
 
     plan = lay_out(config, generator)
-    skipped = terminal_jobs(Layout(Path(config.directory)), plan.size) | {m.job for m in plan.missing}
+    layout = Layout(Path(config.directory))
+    if layout.manifest.exists():
+        manifest.compare(plan, layout, generator)
+    skipped = terminal_jobs(layout, plan.size) | {m.job for m in plan.missing}
     rows = [row for row in _rows(plan) if row["job"] not in skipped]
     if as_json:
         print(json.dumps({**_head(plan), "would_run": rows, "missing": _missing(plan)}, indent=1))
@@ -120,7 +131,7 @@ def _write_csv(plan: Plan) -> None:
 
 def _print(plan: Plan, limit: int) -> None:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     console = Console()
     head = _head(plan)
@@ -131,16 +142,10 @@ def _print(plan: Plan, limit: int) -> None:
     console.print(
         f"order {head['order']}, {len(plan.variants)} resolved configuration(s), fingerprint {plan.fingerprint[:12]}"
     )
-    table = Table("batch", "job", "name", "seed", "fingerprint", "product")
+    table = Table("batch", "job", Column("name", no_wrap=True), *(a.name for a in plan.grid.axes), "fingerprint")
     for row in islice(_rows(plan), limit):
-        table.add_row(
-            str(row["batch"]),
-            str(row["job"]),
-            row["name"],
-            str(row["seed"]),
-            row["task_fingerprint"][:12],
-            row["product"],
-        )
+        point = [str(row[axis.name]) for axis in plan.grid.axes]
+        table.add_row(str(row["batch"]), str(row["job"]), row["name"], *point, row["task_fingerprint"][:12])
     console.print(table)
     if limit < plan.size:
         console.print(f"... and {plan.size - limit} more (--limit 0 or --csv shows all)")

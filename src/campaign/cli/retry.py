@@ -58,6 +58,9 @@ def _report(arguments: argparse.Namespace, names: list[str]) -> None:
     if arguments.json:
         print(json.dumps({"retried": names, "dry_run": arguments.dry_run}))
         return
+    if not names:
+        print(f"no job to retry: none is {' or '.join(arguments.state or RETRIED)}")
+        return
     verb = "would go" if arguments.dry_run else "went"
     print(f"{len(names)} jobs {verb} back to pending" + (": " + ", ".join(names[:10]) if names else ""))
     if names and not arguments.run and not arguments.dry_run:

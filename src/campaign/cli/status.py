@@ -47,6 +47,11 @@ def words(status: Status, *, verbose: bool = False) -> str:
     if status.failures:
         told.append("latest failures:")
         told += [f"  {failure_line(f) if verbose else failure_line(f).splitlines()[0]}" for f in status.failures]
+        if verbose and "batch" in status.failures[0]:
+            number = status.failures[0]["batch"]
+            artifact = f"{status.directory}/batches/{number // 1000:03d}/batch_{number:06d}.zip"
+            told.append(f"with tracebacks: unzip -p {artifact} errors.jsonl")
+            told.append(f"what jobs printed: {status.directory}/logs/")
     if done < status.total and not status.holder:
         told.append(f"next: {_next(status)}")
     return "\n".join(told)

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 from campaign.errors import ConfigError
-from campaign.plan import make_plan
-from campaign.run import EXIT_DONE, EXIT_USAGE, read_config
+from campaign.run import EXIT_DONE, EXIT_USAGE, lay_out, read_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +33,7 @@ def command(arguments: argparse.Namespace) -> int:
         return EXIT_USAGE
     try:
         config, generator = read_config(arguments.config, arguments.settings)
-        make_plan(config, generator, lambda _: True)  # names and variables, whatever inputs there are
+        lay_out(config, generator)  # names and variables as well
     except ConfigError as error:
         if not arguments.json:
             raise

@@ -73,7 +73,16 @@ def read_yaml(path: Path, environment: Mapping[str, str]) -> Layer:
     except (YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError((_syntax(path, error),)) from error
     if not isinstance(tree, CommentedMap):
-        raise ConfigError((Problem(f"{path}:1:1", "file", shown(tree), "a mapping with `campaign` and `science`"),))
+        raise ConfigError(
+            (
+                Problem(
+                    f"{path}:1:1",
+                    "file",
+                    "nothing" if tree is None else shown(tree),
+                    "a mapping with `campaign` and `science`",
+                ),
+            )
+        )
     layer = Layer(places={(): str(path)})
     layer.values = _Reader(str(path), layer, environment).convert(tree, ())
     return layer
@@ -83,7 +92,7 @@ def _syntax(path: Path, error: Exception) -> Problem:
     mark = getattr(error, "problem_mark", None)
     where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark is not None else str(path)
     what = error.problem if isinstance(error, MarkedYAMLError) and error.problem else str(error).splitlines()[0]
-    return Problem(where, "syntax", str(what), "YAML 1.2 with unique keys")
+    return Problem(where, "syntax", str(what).removeprefix("found "), "YAML 1.2 with unique keys")
 
 
 @dataclass(slots=True)
@@ -99,11 +108,17 @@ class _Reader:
         self.nodes += 1
         if self.nodes > MAX_NODES:
             raise ConfigError((Problem(self.source, "file", f"more than {MAX_NODES} values", "a smaller file"),))
+        self._refuse_tags(node, path)
         if isinstance(node, CommentedMap):
             return {self._key(node, key, path): self._item(node, key, (*path, str(key))) for key in node}
         if isinstance(node, CommentedSeq):
             return [self._item(node, i, (*path, i)) for i in range(len(node))]
         return self._scalar(node, path)
+
+    def _refuse_tags(self, node: Any, path: Path_) -> None:
+        tag = getattr(getattr(node, "tag", None), "value", None)
+        if isinstance(tag, str) and (tag.startswith("!") or "python" in tag):
+            self.layer.problems.append(Problem(self.layer.where(path), _dotted(path), f"the tag {tag}", "plain YAML"))
 
     def _key(self, node: CommentedMap, key: Any, path: Path_) -> str:
         line, column = node.lc.key(key)

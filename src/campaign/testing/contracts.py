@@ -78,7 +78,7 @@ class GeneratorContract:
         generator.warm_up(config)
         measured = generator.generate(example_task(generator, config, point), target, lambda _: None)
         declared = {v.name: v for v in generator.variables(config)}
-        assert set(measured) <= set(declared)
+        assert set(measured) == set(declared)
         for name, value in measured.items():
             assert np.shape(value) == tuple(len(dim.values) for dim in declared[name].dims)
         generator.verify(example_task(generator, config, point), target, measured)
