@@ -10,7 +10,8 @@ from pathlib import Path
 from campaign.adapters.terminal import duration
 from campaign.core.lifecycle import estimate
 from campaign.layout import Layout
-from campaign.run import EXIT_DONE, read_config
+from campaign.outcome import EXIT_DONE
+from campaign.run import read_config
 from campaign.status import read_measured_cost
 
 

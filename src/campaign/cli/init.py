@@ -9,6 +9,7 @@ from pathlib import Path
 from campaign import manifest, run
 from campaign.adapters.lock import CampaignLock
 from campaign.layout import Layout
+from campaign.outcome import EXIT_DONE
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,7 @@ def command(arguments: argparse.Namespace) -> int:
         print(
             f"wrote {arguments.config}; next: campaign validate {arguments.config} && campaign run {arguments.config}"
         )
-        return run.EXIT_DONE
+        return EXIT_DONE
     config, generator = run.read_config(arguments.config, arguments.settings)
     plan, layout = run.lay_out(config, generator), Layout(Path(config.directory))
     layout.create()
@@ -45,4 +46,4 @@ def command(arguments: argparse.Namespace) -> int:
     print(
         f"{layout.root}: {plan.size} jobs, {len(plan.missing)} of them without input; next: campaign run {arguments.config}"
     )
-    return run.EXIT_DONE
+    return EXIT_DONE

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from campaign.cli.status import find_campaign, words
 from campaign.layout import Layout
-from campaign.run import EXIT_DONE
+from campaign.outcome import EXIT_DONE
 from campaign.status import read_status
 
 SHORTEST_S = 0.2

@@ -11,6 +11,7 @@ import numpy as np
 from campaign import manifest, run
 from campaign.core.model import State
 from campaign.layout import Layout
+from campaign.outcome import EXIT_DONE, closing_words
 
 RETRIED = ("failed", "timeout", "missing_input", "cancelled")
 
@@ -49,9 +50,9 @@ def command(arguments: argparse.Namespace) -> int:
     _report(arguments, [plan.name(job) for job in jobs])
     if arguments.run and jobs and not arguments.dry_run:
         outcome = run.run_campaign(config, generator)
-        print(run.closing_words(outcome))
+        print(closing_words(outcome))
         return outcome.exit_code
-    return run.EXIT_DONE
+    return EXIT_DONE
 
 
 def _report(arguments: argparse.Namespace, names: list[str]) -> None:

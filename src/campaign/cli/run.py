@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from campaign.run import EXIT_CODES as EPILOG
+from campaign.outcome import EXIT_CODES as EPILOG
 from campaign.run import add_arguments, command
 
 __all__ = ["EPILOG", "add_arguments", "command"]

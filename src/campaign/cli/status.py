@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from campaign.layout import Layout
-from campaign.run import EXIT_DONE, read_config
+from campaign.outcome import EXIT_DONE
+from campaign.run import read_config
 from campaign.status import Status, read_status
 
 

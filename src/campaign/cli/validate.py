@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from campaign.errors import ConfigError
-from campaign.run import EXIT_DONE, EXIT_USAGE, lay_out, read_config
+from campaign.outcome import EXIT_DONE, EXIT_USAGE
+from campaign.run import lay_out, read_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,0 +1,51 @@
+"""How a run ended: the exit code, the counts, and what to tell a person."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_RESUMABLE, EXIT_FAILED_JOBS, EXIT_LOCKED = 0, 1, 2, 3, 4, 5
+EXIT_CODES = """exit codes:
+  0  every job completed
+  1  an internal error
+  2  the configuration or the command is wrong; nothing was started
+  3  stopped with work left; the same command goes on
+  4  finished; some jobs failed, timed out or lack their input
+  5  another coordinator holds the campaign"""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended."""
+
+    directory: str
+    exit_code: int
+    counts: Mapping[str, int]
+    completed_now: int
+    attempts_now: int
+    duplicates: int
+    reason: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**asdict(self), "counts": dict(self.counts)}
+
+
+def closing_words(outcome: Outcome) -> str:
+    """What to tell a person at the end of a run."""
+    counts = ", ".join(f"{n} {word}" for word, n in outcome.counts.items())
+    told = [f"{outcome.directory}: {counts} ({outcome.completed_now} completed in this run)"]
+    if outcome.duplicates:
+        told.append(f"{outcome.duplicates} attempts ended twice; the second ends were not counted")
+    match outcome.exit_code:
+        case 0:
+            told.append(f'read it: xarray.open_zarr("{outcome.directory}/results.zarr")')
+        case 3:
+            told.append("work is left: the same command goes on where this run stopped")
+        case 4 if set(outcome.counts) <= {"completed", "missing_input"}:
+            told.append(f"bring the missing inputs (campaign plan {outcome.directory} lists them) and run it again")
+        case 4:
+            told.append(f"see why: campaign status {outcome.directory}; then: campaign retry {outcome.directory} --run")
+    return "\n".join(told)
