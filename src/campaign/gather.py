@@ -47,7 +47,7 @@ class Gatherer:
         artifacts: Artifacts,
         ledger: Ledger,
         store: ResultStore,
-        provenance: Mapping[str, Any],
+        provenance: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._plan, self._artifacts, self._ledger, self._store = plan, artifacts, ledger, store
         self._provenance = provenance
@@ -73,7 +73,7 @@ class Gatherer:
         for number, records in batches:
             with self._numbering:
                 self._next = max(self._next, number + 1)
-            path = self._artifacts.commit(self._artifacts.seal(number, records, self._provenance))
+            path = self._artifacts.commit(self._artifacts.seal(number, records, self._provenance()))
             if path is not None:
                 done.append((number, records))
         self._index(done)
@@ -105,7 +105,7 @@ class Gatherer:
 
     def _bring_up(self, write: Callable[[], int]) -> int:
         """Let `write` fill the dataset and move the mark; returns how many batches were found damaged."""
-        last = max((seq for seq, _ in self._ledger.batches_after(0)), default=0)
+        last = self._ledger.last_seq()
         try:
             damaged = write()
         except FormatError as error:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import logging
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,10 +45,7 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
         layout.manifest,
         {
             "schema_version": 1,
-            "created": provenance.now(),
-            **provenance.machine(),
-            "versions": provenance.packages(),
-            "git": provenance.git_commit(Path(inspect.getfile(type(generator))).parent),
+            **provenance.stamp(type(generator)),
             "name": plan.config.name,
             "version": plan.config.version,
             "generator": generator.name,

@@ -247,6 +247,9 @@ class Ledger(Protocol):
     def batches_after(self, seq: int) -> list[tuple[int, int]]:
         """(seq, batch) of the batches that were committed after `seq`, in order of commit."""
 
+    def last_seq(self) -> int:
+        """The latest place in the order of commit, 0 where nothing is indexed."""
+
     def has_attempt(self, job: int, attempt: int) -> bool:
         """Whether the end of this attempt is indexed."""
 

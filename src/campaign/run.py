@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import contextlib
 import importlib.util
-import inspect
 import json
 import logging
 import os
@@ -109,27 +108,30 @@ def lay_out(config: Config, generator: Generator) -> Plan:
 
 def run_campaign(config: Config, generator: Generator, options: Options = Options()) -> Outcome:
     """All steps, from a configuration to a dataset. Raises CampaignError where the campaign can't be run."""
-    from campaign.adapters.lock import CampaignLock
-
     plan = lay_out(config, generator)
     layout = Layout(Path(config.directory))
+    with held(plan, generator, layout), contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer:
+        return _run_open(plan, generator, gatherer, layout, options)
+
+
+@contextlib.contextmanager
+def held(plan: Plan, generator: Generator, layout: Layout) -> Iterator[None]:
+    """The campaign's directory, laid out, locked for us and made from this plan; StorageError where it can't be written."""
+    from campaign.adapters.lock import CampaignLock
+
     with _storage_errors(layout.root):
         layout.create()
         lock = CampaignLock(layout.metadata)
         try:
             manifest.freeze(plan, layout, generator)
             layout.progress.unlink(missing_ok=True)  # of a run that was killed
-            return _run_locked(plan, generator, layout, options)
+            yield
         finally:
             lock.release()
 
 
-def _run_locked(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
-    with contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer:
-        return _run_open(plan, generator, gatherer, layout, options)
-
-
-def _run_open(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Outcome:
+def recover(gatherer: Gatherer, layout: Layout) -> None:
+    """Save what an earlier run left, and tell."""
     from campaign.adapters.journal import JournalDirectory
 
     recovery = gatherer.recover(JournalDirectory(layout.journals))
@@ -138,6 +140,10 @@ def _run_open(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layo
             "recovered: %d batches adopted, %d records settled from journals, %d interrupted attempts, %d quarantined",
             recovery.adopted, recovery.settled, recovery.interrupted, recovery.quarantined,
         )  # fmt: skip
+
+
+def _run_open(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Outcome:
+    recover(gatherer, layout)
     gatherer.mark_missing(plan.missing, SystemClock().now_ms())
     summary = None
     if (gatherer.table.state == State.PENDING).any():
@@ -176,12 +182,9 @@ def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
             "description": plan.config.description,
             "plan_fingerprint": plan.fingerprint,
             "generator": generator.name,
-            "schema_version": "1.0",
         },
     )
-    stamp = {"created": provenance.now(), **provenance.machine(), "versions": provenance.packages(),
-             "git": provenance.git_commit(Path(inspect.getfile(type(generator))).parent)}  # fmt: skip
-    return Gatherer(plan, artifacts, ledger, store, stamp)
+    return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)))
 
 
 async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Summary:

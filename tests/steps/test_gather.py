@@ -42,7 +42,7 @@ class World:
         self.artifacts = artifacts
         self.ledger = SqliteLedger(self.root / "campaign.db")
         store = ZarrStore(self.root / "results.zarr", self.plan.grid.axes, self.generator.variables({}), {})
-        self.gatherer = Gatherer(self.plan, artifacts, self.ledger, store, {})
+        self.gatherer = Gatherer(self.plan, artifacts, self.ledger, store, dict)
         self.recovery = self.gatherer.recover(self.journals)
         return self.gatherer
 

@@ -67,7 +67,8 @@ class ZarrStore:
     def __init__(
         self, path: Path, axes: Sequence[Axis], variables: Sequence[Variable], attributes: Mapping[str, Any]
     ) -> None:
-        self._path, self._axes, self._attributes = path, tuple(axes), dict(attributes)
+        self._path, self._axes = path, tuple(axes)
+        self._attributes = {**attributes, "schema_version": SCHEMA_VERSION}
         self._shape = tuple(len(axis.values) for axis in axes)
         self._measured = tuple(variables)
 

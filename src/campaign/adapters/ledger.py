@@ -128,6 +128,10 @@ class SqliteLedger:
         """(seq, batch) of the batches that were committed after `seq`, in order of commit."""
         return self._db.execute("SELECT seq, batch FROM batch WHERE seq > ? ORDER BY seq", (seq,)).fetchall()
 
+    def last_seq(self) -> int:
+        """The latest place in the order of commit, 0 where nothing is indexed."""
+        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM batch").fetchone()[0])
+
     def known_batches(self) -> set[int]:
         """Numbers of all indexed batches."""
         return {row[0] for row in self._db.execute("SELECT batch FROM batch")}

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import getpass
+import inspect
 import platform
 import socket
 import subprocess
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,17 @@ def packages() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def stamp(code: type) -> dict[str, Any]:
+    """When, by whom, where and with what; `code` is the class whose repository counts. Asked once a process."""
+    return {
+        "created": now(),
+        **machine(),
+        "versions": packages(),
+        "git": git_commit(Path(inspect.getfile(code)).parent),
+    }
 
 
 def git_commit(directory: Path) -> dict[str, Any] | None:

@@ -6,8 +6,7 @@ import argparse
 from importlib.resources import files
 from pathlib import Path
 
-from campaign import manifest, run
-from campaign.adapters.lock import CampaignLock
+from campaign import run
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
 
@@ -37,12 +36,8 @@ def command(arguments: argparse.Namespace) -> int:
         return EXIT_DONE
     config, generator = run.read_config(arguments.config, arguments.settings)
     plan, layout = run.lay_out(config, generator), Layout(Path(config.directory))
-    layout.create()
-    lock = CampaignLock(layout.metadata)
-    try:
-        manifest.freeze(plan, layout, generator)
-    finally:
-        lock.release()
+    with run.held(plan, generator, layout):
+        pass
     print(
         f"{layout.root}: {plan.size} jobs, {len(plan.missing)} of them without input; next: campaign run {arguments.config}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,26 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign retry`."""
-    from campaign.adapters.journal import JournalDirectory
     from campaign.adapters.local import SystemClock
-    from campaign.adapters.lock import CampaignLock
 
     config, generator = run.read_config(arguments.campaign)
     layout = Layout(Path(config.directory))
     manifest.read(layout)
     plan = run.lay_out(config, generator)
-    lock = CampaignLock(layout.metadata)
-    try:
-        manifest.freeze(plan, layout, generator)
-        gatherer = run.open_gatherer(plan, generator, layout)
-        gatherer.recover(JournalDirectory(layout.journals))
+    with run.held(plan, generator, layout), closing(run.open_gatherer(plan, generator, layout)) as gatherer:
+        run.recover(gatherer, layout)
         wanted = [State[word.upper()] for word in arguments.state or RETRIED]
         jobs = [int(job) for job in np.flatnonzero(np.isin(gatherer.table.state, wanted))]
         if not arguments.dry_run:
             gatherer.requeue(jobs, SystemClock().now_ms())
-        gatherer.close()
-    finally:
-        lock.release()
     _report(arguments, [plan.name(job) for job in jobs])
     if arguments.run and jobs and not arguments.dry_run:
         outcome = run.run_campaign(config, generator)
