@@ -71,7 +71,7 @@ def scripted_yaml(tmp_path):
 
 def load(path, *settings, **keywords) -> Config:
     """Load a configuration as the commands do."""
-    return load_config(path, settings=settings, find_options=lambda name: find(name).options, cores=2, **keywords)
+    return load_config(path, settings=settings, find_options=lambda name: find(name).options, **keywords)
 
 
 @pytest.fixture

@@ -26,9 +26,17 @@ from campaign.ports import Clock, Generator
 
 
 def run_attempt(
-    task: Task, generator: Generator, directory: Path, clock: Clock, report: Callable[[str], None] = lambda _: None
+    task: Task,
+    generator: Generator,
+    directory: Path,
+    clock: Clock,
+    report: Callable[[str], None] = lambda _: None,
+    lead: Callable[[Path], None] = lambda _: None,
 ) -> Record:
     """Try `task` once. Never raises an Exception: what goes wrong is in the record.
+
+    `lead` is told the temporary name just before the generator begins: where there are several ranks, it makes the
+    others begin as well.
 
     The product is made under a temporary name, closed, verified, hashed, made durable and only then linked to its own
     name, so that a file under that name is always complete.
@@ -43,6 +51,7 @@ def run_attempt(
             stopwatch.phase("prepare")
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch.parent.mkdir(parents=True, exist_ok=True)
+            lead(scratch)
             measured = generator.generate(task, scratch, stopwatch.phase)
             if not scratch.exists():
                 raise ProductError(Code.PRODUCT_INVALID, "generate returned without writing its target")

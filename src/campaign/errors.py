@@ -33,6 +33,12 @@ class Code(StrEnum):
     CLUSTER_UNREADY = "cluster.unready"
     RUN_STOPPED = "run.stopped"
     MEMORY_EXCEEDED = "job.memory_exceeded"
+    MPI_UNUSABLE = "mpi.unusable"
+    ALLOCATION_MISSING = "allocation.missing"
+    ALLOCATION_TOO_SMALL = "allocation.too_small"
+    ALLOCATION_GONE = "allocation.gone"
+    SLURM_REFUSED = "slurm.refused"
+    CHAIN_ENDED = "chain.ended"
 
 
 class CampaignError(Exception):

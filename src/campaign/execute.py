@@ -1,23 +1,24 @@
-"""The coordinator: leases out in a bounded window, events in, verdicts, retries, finished batches to the committer."""
+"""The coordinator: leases out to slots, events in, verdicts, retries, finished batches to the committer."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from campaign.attempt import interrupted_record
-from campaign.core import lifecycle
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Lease, Outcome, Record, State, Task
+from campaign.core.model import Lease, Node, Outcome, Record, Slot, State, Task
+from campaign.core.packing import LaunchRate
+from campaign.core.usage import NodeTime, Usage
+from campaign.core.walltime import Durations
+from campaign.dispatch import Dispatcher
 from campaign.errors import CampaignError, Code, StoppedError, StorageError
-from campaign.graph import build_graph, pack
 from campaign.plan import Plan
 from campaign.ports import (
     Begun,
@@ -30,6 +31,8 @@ from campaign.ports import (
     Journals,
     LeaseLost,
     LeaseReturned,
+    NodeJoined,
+    NodeLost,
     Progress,
 )
 
@@ -42,29 +45,30 @@ STORAGE_CODES = frozenset({Code.STORAGE_FULL, Code.STORAGE_UNWRITABLE})
 OBSERVE_S = 0.2
 """Time between two looks at the progress."""
 
-RETRIES_GATHER_S = 5.0
-"""How long retries that are due wait for others, so that they share a batch, while other work is there."""
-
 WARM_UP = "warm_up"
 UNREADY_ALLOWED = 3
 """Slots that can't be warmed up, one after another, before the run gives up."""
 
+FLUSH_MIN_S = 10.0
+"""Time before the end of an allocation that is kept for the last commit and for the dataset, at least."""
+
+FLUSH_FACTOR = 3.0
+"""How many of the slowest flushes so far are kept for it."""
+
+NODES_PATIENCE_S = 60.0
+"""How long a run that no node can serve waits for one."""
+
+LAUNCH_BURST = 16
 RATE_WINDOW_S = 120.0
 LATEST_FAILURES = 5
-
-
-@dataclass(slots=True)
-class _OpenBatch:
-    """A batch some of whose jobs have not had their attempt yet."""
-
-    waiting: set[int]
-    records: list[Record] = field(default_factory=list)
+WALLTIME = "walltime"
 
 
 @dataclass(slots=True)
 class _Flying:
     """A lease in flight."""
 
+    slot: Slot
     tasks: dict[int, Task]  # jobs that have not ended
     running: set[int] = field(default_factory=set)
 
@@ -77,11 +81,12 @@ class Summary:
     ended: int  # attempts
     duplicates: int  # ends of attempts that had ended already
     drained: bool
+    usage: Usage
     stopped_by: str = ""  # why it stopped early, empty where it did not
 
 
 class Execution:
-    """One run of a plan on a cluster."""
+    """One run of a plan on a cluster. `durations_s` are those of jobs that earlier runs completed, oldest first."""
 
     def __init__(
         self,
@@ -93,24 +98,26 @@ class Execution:
         clock: Clock,
         reserve: Callable[[], int],
         observe: Callable[[Progress], None] = lambda _: None,
+        left_s: Callable[[], float | None] = lambda: None,
+        durations_s: Iterable[tuple[int, float]] = (),
     ) -> None:
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
-        self._journals, self._clock, self._reserve, self._observe = journals, clock, reserve, observe
+        self._journals, self._clock, self._observe, self._allocation_left_s = journals, clock, observe, left_s
         self._policy = plan.config.execution
-        self._todo = int(np.count_nonzero(table.state == State.PENDING))
-        self._chunks = self._fresh_batches()
-        self._ready: deque[tuple[int, int]] = deque()  # (batch, job)
-        self._retries: list[tuple[float, int]] = []  # heap of (due, job)
-        self._open: dict[int, _OpenBatch] = {}
+        rate = LaunchRate(plan.config.slurm.launches_per_s, LAUNCH_BURST)
+        self._dispatcher = Dispatcher(
+            plan, self._table, reserve, Durations(self._policy.walltime_quantile), rate, durations_s
+        )
         self._leases: dict[int, _Flying] = {}
         self._lease_of: dict[int, int] = {}  # job -> lease in flight
-        self._leases_made = 0
         self._finished: asyncio.Queue[tuple[int, list[Record]]] = asyncio.Queue()
         self._draining = False
         self._stopped_by = self._fault = ""
         self._begin = clock.monotonic_s()
         self._ends: deque[float] = deque()
-        self._mean_s: float | None = None
+        self._flush_s = 0.0  # the slowest flush so far
+        self._unservable_since: float | None = None
+        self._node_time = NodeTime()
         self._completed = self._ended = self._duplicates = self._unready = 0
         self._failures: deque[Mapping[str, Any]] = deque(maxlen=LATEST_FAILURES)
 
@@ -120,7 +127,6 @@ class Execution:
         seen = 0.0
         try:
             while not self._is_over():
-                self._promote_retries()
                 self._refill()
                 event = await self._cluster.next_event(IDLE_POLL_S)
                 while event is not None:
@@ -132,7 +138,8 @@ class Execution:
                     seen = now
                     self._observe(self.progress())
         finally:
-            self._close_batches()
+            for batch in self._dispatcher.close_batches():
+                self._finished.put_nowait(batch)
             await self._last_commits(commits)
         await asyncio.to_thread(self._committer.flush)
         self._observe(self.progress())
@@ -140,7 +147,8 @@ class Execution:
             raise StoppedError(
                 Code.RUN_STOPPED, self._fault, action="mend that, then start again: nothing that was done is lost"
             )
-        return Summary(self._completed, self._ended, self._duplicates, self._draining, self._stopped_by)
+        usage = self._node_time.usage(self._clock.monotonic_s())
+        return Summary(self._completed, self._ended, self._duplicates, self._draining, usage, self._stopped_by)
 
     def drain(self, why: str = "") -> None:
         """Start nothing more; let running jobs end."""
@@ -149,7 +157,7 @@ class Execution:
             self._cluster.drain()
 
     def _give_up(self, why: str) -> None:
-        """Storage or slots refuse: going on would only fail every job in turn."""
+        """Storage, slots or nodes refuse: going on would only fail every job in turn."""
         self._fault = self._fault or why
         self.drain(why)
 
@@ -171,62 +179,64 @@ class Execution:
             elapsed_s=self._clock.monotonic_s() - self._begin,
             rate_per_s=rate,
             remaining_s=left / rate if rate > 0 else None,
-            slots=self._cluster.slots,
+            slots=self._dispatcher.capacity(),
             draining=self._draining,
             failures=tuple(self._failures),
+            nodes=len(self._dispatcher.slots.nodes),
+            allocation_left_s=self._allocation_left_s(),
         )
 
     def _is_over(self) -> bool:
         if self._leases:
             return False
-        return self._draining or not (self._todo or self._ready or self._retries)
+        return self._draining or not (self._dispatcher.waiting or self._dispatcher.retries)
 
-    # Out: batches -> jobs -> leases.
+    # Out: jobs -> leases.
 
-    def _fresh_batches(self) -> Iterator[tuple[int, Sequence[int]]]:
-        for _, jobs in self._plan.batches(self._table.state.copy()):
-            yield self._reserve(), [int(job) for job in jobs]
-
-    def _promote_retries(self) -> None:
-        """Jobs whose delay is over become a batch of their own."""
-        now = self._clock.monotonic_s()
-        if self._draining or not self._retries or self._retries[0][0] > now:
-            return
-        if (self._todo or self._ready) and now - self._retries[0][0] < RETRIES_GATHER_S:
-            return
-        due: list[int] = []
-        while self._retries and self._retries[0][0] <= now and len(due) < self._policy.batch_size:
-            due.append(heapq.heappop(self._retries)[1])
-        self._open_batch(self._reserve(), due)
-
-    def _open_batch(self, number: int, jobs: Sequence[int]) -> None:
-        self._open[number] = _OpenBatch(set(jobs))
-        self._ready.extend((number, job) for job in jobs)
+    def _left_s(self) -> float | None:
+        """Seconds that are left for jobs; None where nothing ends."""
+        left = self._allocation_left_s()
+        return None if left is None else left - max(FLUSH_MIN_S, FLUSH_FACTOR * self._flush_s)
 
     def _refill(self) -> None:
         if self._draining:
             return
-        size = lifecycle.lease_size(self._mean_s, self._todo + len(self._ready), self._cluster.slots)
-        mean_lease = None if self._mean_s is None else self._mean_s * size
-        room = lifecycle.window(mean_lease, self._cluster.slots) - len(self._leases)
-        if room <= 0:
-            return
-        while len(self._ready) < room * size and (chunk := next(self._chunks, None)) is not None:
-            self._todo -= len(chunk[1])
-            self._open_batch(*chunk)
-        picked = [self._ready.popleft() for _ in range(min(len(self._ready), room * size))]
-        attempts = ((job, int(self._table.attempt[job]) + 1, batch) for batch, job in picked)
-        leases = pack(build_graph(self._plan, attempts), size, self._leases_made)
-        self._leases_made += len(leases)
+        now, left = self._clock.monotonic_s(), self._left_s()
+        leases = self._dispatcher.next_leases(now, left, self._clock.now_ms())
         for lease in leases:
             self._register(lease)
         if leases:
             self._cluster.submit(leases)
+        if left is not None and (left <= 0 or (self._dispatcher.waiting and self._dispatcher.nothing_fits(left))):
+            logger.info("the allocation ends in %.0f s: no job is started that would not end before", left)
+            self.drain(WALLTIME)
+        self._miss_nodes(now)
+        if self._plan.config.slurm.give_back and not (self._dispatcher.waiting or self._dispatcher.retries):
+            self._give_back()
 
     def _register(self, lease: Lease) -> None:
         tasks = {call.task.job: call.task for call in lease.calls}
-        self._leases[lease.number] = _Flying(tasks)
+        self._leases[lease.number] = _Flying(lease.slot, tasks)
         self._lease_of |= dict.fromkeys(tasks, lease.number)
+
+    def _miss_nodes(self, now: float) -> None:
+        """Give up where no node can run what waits, and none is coming."""
+        misfit = None if self._leases else self._dispatcher.unplaceable()
+        if misfit is None or self._cluster.expects_nodes():
+            self._unservable_since = None
+        elif self._unservable_since is None:
+            self._unservable_since = now
+        elif now - self._unservable_since > NODES_PATIENCE_S:
+            nodes = len(self._dispatcher.slots.nodes)
+            self._give_up(
+                f"for {NODES_PATIENCE_S:g} s none of the {nodes} nodes that are left could hold a job: {misfit}"
+            )
+
+    def _give_back(self) -> None:
+        """Release nodes for which no job is left, as long as some other one is."""
+        idle = self._dispatcher.slots.idle_nodes()
+        if idle and len(idle) < len(self._dispatcher.slots.nodes):
+            self._cluster.release(idle)
 
     # In: events -> verdicts -> batches that are complete.
 
@@ -244,6 +254,23 @@ class Execution:
                 self._settle_lost(number, worker)
                 if error:
                     self._give_up(f"a worker can't go on: {error}")
+            case NodeJoined(node=node):
+                self._node_joined(node)
+            case NodeLost(name=name):
+                self._node_lost(name)
+
+    def _node_joined(self, node: Node) -> None:
+        self._dispatcher.join(node)
+        self._node_time.join(node.name, self._clock.monotonic_s())
+
+    def _node_lost(self, name: str) -> None:
+        """A node is gone: what ran on it, or on slots that it was part of, is ended and runs again, unblamed."""
+        self._node_time.leave(name, self._clock.monotonic_s())
+        slots = self._dispatcher.leave(name)
+        if not self._draining:
+            logger.warning("node %s is gone; %d slots go with it", name, len(slots))
+        if slots:
+            self._cluster.abandon(slots, f"node {name} is gone")
 
     def _job_ended(self, record: Record) -> None:
         job = record.job
@@ -256,22 +283,19 @@ class Execution:
             return
         del lease.tasks[job], self._lease_of[job]
         lease.running.discard(job)
-        self._note_end(record)
+        self._note_end(record, lease.slot)
         self._judge(record)
 
     def _judge(self, record: Record) -> None:
         verdict = self._table.judge(record, self._policy)
         if verdict.retry_after_s is not None:
-            heapq.heappush(self._retries, (self._clock.monotonic_s() + verdict.retry_after_s, record.job))
+            self._dispatcher.retry(record.job, self._clock.monotonic_s() + verdict.retry_after_s)
         self._watch(record)
         concluded = replace(record, verdict=verdict.state.word)
         self._table.fold(concluded)
-        batch = self._open[record.batch]
-        batch.records.append(concluded)
-        batch.waiting.discard(record.job)
-        if not batch.waiting:
-            del self._open[record.batch]
-            self._finished.put_nowait((record.batch, batch.records))
+        complete = self._dispatcher.ended(concluded)
+        if complete is not None:
+            self._finished.put_nowait((record.batch, complete))
 
     def _watch(self, record: Record) -> None:
         """Give up where an attempt tells of trouble that is not its own."""
@@ -283,16 +307,17 @@ class Execution:
         if record.failure is not None and self._unready >= UNREADY_ALLOWED:
             self._give_up(f"{self._unready} slots in a row could not be started: {record.failure.message}")
 
-    def _note_end(self, record: Record) -> None:
+    def _note_end(self, record: Record, slot: Slot) -> None:
         self._ended += 1
         self._completed += record.outcome is Outcome.COMPLETED
         now = self._clock.monotonic_s()
         self._ends.append(now)
         while self._ends[0] < now - RATE_WINDOW_S:
             self._ends.popleft()
-        if record.outcome is Outcome.COMPLETED:
-            weight = 0.2 if self._mean_s is not None else 1.0
-            self._mean_s = (1 - weight) * (self._mean_s or 0.0) + weight * record.duration_s
+        completed = record.outcome is Outcome.COMPLETED
+        if completed or record.outcome is Outcome.TIMEOUT:
+            self._dispatcher.note(record, completed=completed)
+        self._node_time.spent(record.duration_s, self._dispatcher.slots.share(slot), completed=completed)
         if record.failure is not None:
             self._failures.appendleft(
                 {
@@ -314,9 +339,11 @@ class Execution:
         lease = self._leases.pop(number, None)
         if lease is None:
             return
-        for job, task in reversed(lease.tasks.items()):
+        self._dispatcher.slots.release(lease.slot.number)
+        for job in lease.tasks:
             self._lease_of.pop(job, None)
-            self._ready.appendleft((task.batch, job))
+        if lease.tasks:
+            self._dispatcher.put_back(next(iter(lease.tasks.values())).batch, list(lease.tasks))
 
     def _settle_lost(self, number: int, worker: str) -> None:
         """A worker died with a lease: its journal says what ended and what was begun; only that is an attempt.
@@ -342,13 +369,6 @@ class Execution:
 
     # Down: committing beside the loop.
 
-    def _close_batches(self) -> None:
-        """At the end of a run a batch is sealed with what it has."""
-        for number, batch in self._open.items():
-            if batch.records:
-                self._finished.put_nowait((number, batch.records))
-        self._open.clear()
-
     async def _commit_loop(self) -> None:
         flushed = self._clock.monotonic_s()
         cost = 0.0
@@ -362,6 +382,7 @@ class Execution:
                 await asyncio.to_thread(self._committer.flush)
                 flushed = self._clock.monotonic_s()
                 cost = flushed - now
+                self._flush_s = max(self._flush_s, cost)
             for _ in batches:  # not when committing failed: then the queue never counts as emptied
                 self._finished.task_done()
 

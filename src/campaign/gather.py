@@ -23,6 +23,9 @@ FLUSHED = "flushed"
 REBUILD_SLICE = 200
 """Batches that are adopted in one transaction of the ledger."""
 
+DURATIONS_KEPT = 10_000
+"""Durations that a start learns from."""
+
 SPEAKERS_KEPT = 20_000
 """Records that wait for the dataset at most, so that memory stays bounded."""
 
@@ -66,6 +69,10 @@ class Gatherer:
     def next_number(self) -> int:
         """The smallest batch number that was never used."""
         return self._next
+
+    def durations_s(self) -> list[tuple[int, float]]:
+        """(job, seconds) of the latest jobs that completed, oldest first: what is known about how long they take."""
+        return [(job, seconds) for job, seconds in self._ledger.durations_s(DURATIONS_KEPT) if job < self._plan.size]
 
     def commit(self, batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
         """Seal, validate, promote and index batches whose records carry their verdicts."""

@@ -1,10 +1,10 @@
-"""Plan -> task graph, as data: one call a job, packed into leases. No Dask here."""
+"""Plan -> task graph, as data: one call a job, packed into leases of slots. No Dask here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from campaign.core.model import JobCall, Lease
+from campaign.core.model import JobCall, Lease, Slot
 from campaign.plan import Plan
 
 
@@ -14,15 +14,15 @@ def build_graph(plan: Plan, attempts: Iterable[tuple[int, int, int]]) -> Iterato
         yield JobCall(plan.task(job, attempt, batch))
 
 
-def pack(calls: Iterable[JobCall], size: int, first_number: int) -> list[Lease]:
-    """Leases of at most `size` calls, numbered from `first_number`; jobs of different batches never share a lease."""
-    leases: list[Lease] = []
-    held: list[JobCall] = []
-    for call in calls:
-        if held and (len(held) == size or held[0].task.batch != call.task.batch):
-            leases.append(Lease(first_number + len(leases), tuple(held)))
-            held = []
-        held.append(call)
-    if held:
-        leases.append(Lease(first_number + len(leases), tuple(held)))
-    return leases
+def pack(
+    calls: Iterable[JobCall],
+    number: int,
+    slot: Slot,
+    evicted: Sequence[Slot] = (),
+    starts_until_ms: int | None = None,
+) -> Lease:
+    """The calls as one lease of a slot; ValueError where they are of several batches."""
+    held = tuple(calls)
+    if len({call.task.batch for call in held}) != 1:
+        raise ValueError("a lease holds jobs of one batch")
+    return Lease(number, held, slot, tuple(evicted), starts_until_ms)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from campaign.core.usage import Usage
+
 EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_RESUMABLE, EXIT_FAILED_JOBS, EXIT_LOCKED = 0, 1, 2, 3, 4, 5
 EXIT_CODES = """exit codes:
   0  every job completed
@@ -27,16 +29,20 @@ class Outcome:
     attempts_now: int
     duplicates: int
     reason: str
+    usage: Usage | None = None  # node-hours; None where nothing ran
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
-        return {**asdict(self), "counts": dict(self.counts)}
+        usage = None if self.usage is None else {**asdict(self.usage), "idle": self.usage.idle}
+        return {**asdict(self), "counts": dict(self.counts), "usage": usage}
 
 
 def closing_words(outcome: Outcome) -> str:
     """What to tell a person at the end of a run."""
     counts = ", ".join(f"{n} {word}" for word, n in outcome.counts.items())
     told = [f"{outcome.directory}: {counts} ({outcome.completed_now} completed in this run)"]
+    if outcome.usage is not None and outcome.usage.total > 0:
+        told.append(_usage_words(outcome.usage))
     if outcome.duplicates:
         told.append(f"{outcome.duplicates} attempts ended twice; the second ends were not counted")
     match outcome.exit_code:
@@ -49,3 +55,10 @@ def closing_words(outcome: Outcome) -> str:
         case 4:
             told.append(f"see why: campaign status {outcome.directory}; then: campaign retry {outcome.directory} --run")
     return "\n".join(told)
+
+
+def _usage_words(usage: Usage) -> str:
+    """Where the time of the nodes went."""
+    shares = {"in completed jobs": usage.useful, "in attempts that failed": usage.lost, "idle": usage.idle}
+    parts = [f"{100 * hours / usage.total:.1f} % {word}" for word, hours in shares.items() if hours > 0]
+    return f"{usage.total:.3g} node-hours: {', '.join(parts)}"

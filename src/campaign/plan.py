@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +14,14 @@ import numpy.typing as npt
 
 from campaign.core import identity
 from campaign.core.design import Grid, Indices, order
-from campaign.core.model import Config, State, Task
+from campaign.core.model import Config, Shape, State, Task
 from campaign.errors import Code, UsageError
 from campaign.ports import Generator
 
 States = npt.NDArray[np.int8]
+
+DURATION_GROUPS_MAX = 256
+"""Values of an axis along which run times are learned one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,7 @@ class Variant:
     config: Mapping[str, Any]
     config_hash: str
     timeout_s: float
+    shape: Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,39 @@ class Plan:
     def fingerprint(self) -> str:
         """SHA-256 over all task fingerprints in design order: what the campaign computes, however it is executed."""
         return hashlib.sha256(self.fingerprints.tobytes()).hexdigest()
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes that jobs have; those of most jobs first."""
+        jobs: Counter[Shape] = Counter()
+        for number, count in enumerate(np.bincount(self.variant_of, minlength=len(self.variants)).tolist()):
+            jobs[self.variants[number].shape] += count
+        return tuple(shape for shape, _ in jobs.most_common())
+
+    @cached_property
+    def shape_of(self) -> npt.NDArray[np.int64]:
+        """Number of each job's shape in `shapes`, (n,)."""
+        of_variant = np.array([self.shapes.index(variant.shape) for variant in self.variants])
+        return of_variant[self.variant_of]
+
+    @cached_property
+    def duration_group_of(self) -> npt.NDArray[np.int64]:
+        """Which jobs are expected to take equally long: the place of each on the duration axis, (n,).
+
+        An axis of more than a few hundred values teaches nothing about any of them: all jobs are one group then.
+        """
+        names = [axis.name for axis in self.grid.axes]
+        n = names.index(self.config.execution.duration_axis)
+        length = self.grid.shape[n]
+        if length > DURATION_GROUPS_MAX:
+            return np.zeros(self.size, dtype=np.int64)
+        along = np.arange(length).reshape([-1 if m == n else 1 for m in range(len(names))])
+        return np.broadcast_to(along, self.grid.shape).reshape(-1).astype(np.int64)
+
+    @cached_property
+    def duration_groups(self) -> int:
+        """Number of duration groups."""
+        return int(self.duration_group_of.max(initial=0)) + 1
 
     def name(self, job: int) -> str:
         """Name of a job: its product's path without `catalogs/` and suffix."""
@@ -163,12 +201,13 @@ def _resolve(
 
 def _variant(config: Config, kind: tuple[int, ...], incidental: tuple[str, ...]) -> Variant:
     options: dict[str, Any] = dict(config.options)
-    timeout_s = config.execution.timeout_s
+    timeout_s, shape = config.execution.timeout_s, config.resources.shape
     for override in (config.overrides[n] for n in kind):
         options = _merged(options, override.config)
         timeout_s = override.timeout_s or timeout_s
+        shape = replace(shape, **override.shape)
     deciding = {key: value for key, value in options.items() if key not in incidental}
-    return Variant(options, identity.resolved_config_hash(deciding), timeout_s)
+    return Variant(options, identity.resolved_config_hash(deciding), timeout_s, shape)
 
 
 def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:

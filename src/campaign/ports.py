@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from campaign.core.lifecycle import JobTable, Row
-from campaign.core.model import Lease, Point, Record, State, Task, Variable
+from campaign.core.model import Failure, Lease, Node, Point, Record, Slot, State, Task, Variable
 
 
 class Generator(Protocol):
@@ -76,14 +76,23 @@ class Process(Protocol):
         """Whether the process itself still runs, whatever its children do."""
 
     def memory_bytes(self) -> int:
-        """Resident memory of the process now; 0 when it is gone."""
+        """Resident memory of the process now; 0 when it is gone, or where its ranks watch their own."""
+
+    def said(self) -> str:
+        """The last lines that it printed."""
+
+    def last_words(self) -> Failure | None:
+        """What a process that is gone left behind about its end; None where it left nothing."""
 
 
 class Launcher(Protocol):
     """Starts slot servers."""
 
-    def start(self, slot: int) -> Process:
+    def start(self, slot: Slot) -> Process:
         """A new slot server for one slot; its first message says that it is ready."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""
 
 
 class Journal(Protocol):
@@ -100,12 +109,19 @@ class Journal(Protocol):
 
 
 class Supervisor(Protocol):
-    """The slots of one node: runs the jobs of a lease one after another in a free slot."""
+    """The slots that one node launches: runs the jobs of a lease one after another in its slot."""
 
     def run(
-        self, tasks: Sequence[Task], emit: Callable[[Mapping[str, Any]], None], stopped: Callable[[], bool]
+        self,
+        slot: Slot,
+        tasks: Sequence[Task],
+        emit: Callable[[Mapping[str, Any]], None],
+        stopped: Callable[[], bool],
     ) -> list[int]:
         """Run `tasks`, reporting each start and end through `emit`; returns the jobs left over when stopped."""
+
+    def abandon(self, numbers: Sequence[int], why: str) -> None:
+        """End the servers of these slots; a job that runs in one is interrupted, unblamed. Returns when they are gone."""
 
     def close(self) -> None:
         """End every slot server."""
@@ -145,22 +161,43 @@ class LeaseLost:
     error: str = ""  # why it could not go on, where it could still say so
 
 
-Event = JobStarted | JobEnded | LeaseReturned | LeaseLost
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node is there, and its worker takes leases."""
+
+    node: Node
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node, or the worker on it, is gone; its leases were reported lost before."""
+
+    name: str
+
+
+Event = JobStarted | JobEnded | LeaseReturned | LeaseLost | NodeJoined | NodeLost
 
 
 class Cluster(Protocol):
-    """Where leases run."""
-
-    slots: int
+    """Where leases run: nodes that come and go, each with a worker that supervises the slots it launches."""
 
     def submit(self, leases: Iterable[Lease]) -> None:
-        """Put leases into flight."""
+        """Put leases into flight, each on the first node of its slot, once the slots that it evicts are gone."""
 
     async def next_event(self, timeout_s: float) -> Event | None:
         """The next thing that happened, in order; None if nothing did in time."""
 
     def drain(self) -> None:
         """Let running jobs end and give everything else back."""
+
+    def abandon(self, slots: Sequence[Slot], why: str) -> None:
+        """End what runs in these slots, wherever it is left; their leases come back, and no job is blamed."""
+
+    def expects_nodes(self) -> bool:
+        """Whether nodes may still come without anybody's help."""
+
+    def release(self, nodes: Sequence[str]) -> None:
+        """Give nodes back to whoever lent them, where that is possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +287,9 @@ class Ledger(Protocol):
     def last_seq(self) -> int:
         """The latest place in the order of commit, 0 where nothing is indexed."""
 
+    def durations_s(self, limit: int) -> list[tuple[int, float]]:
+        """(job, seconds) of the latest attempts that completed, oldest first."""
+
     def has_attempt(self, job: int, attempt: int) -> bool:
         """Whether the end of this attempt is indexed."""
 
@@ -303,3 +343,5 @@ class Progress:
     slots: int
     draining: bool
     failures: tuple[Mapping[str, Any], ...]  # the latest, newest first
+    nodes: int = 1
+    allocation_left_s: float | None = None  # None where nothing ends

@@ -14,14 +14,15 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from campaign import manifest
-from campaign.adapters.local import LocalLauncher, SystemClock, usable_cores
+from campaign.adapters.local import SystemClock
+from campaign.assemble import Place, find_place, open_cluster, require_room
 from campaign.core.model import Config, State
 from campaign.errors import CampaignError, Code, StorageError, UsageError
 from campaign.generators import find
@@ -38,7 +39,6 @@ from campaign.outcome import (
 from campaign.plan import Plan, make_plan
 
 if TYPE_CHECKING:
-    from campaign.adapters.slots import SlotPool
     from campaign.execute import Execution, Summary
     from campaign.gather import Gatherer
     from campaign.ports import Generator, Progress
@@ -56,18 +56,6 @@ class Options:
     dashboard: str | None = DEFAULT_DASHBOARD
 
 
-@dataclass(frozen=True, slots=True)
-class SlotSpec:
-    """What a worker needs to know to make its slots; travels to it."""
-
-    directory: str
-    generator: str
-    config: Mapping[str, Any]
-    slots: int
-    threads: int
-    memory_limit_bytes: int | None
-
-
 def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Generator]:
     """Step 1: the frozen configuration, and its generator. `path` is a YAML, or the directory of a campaign."""
     from campaign.config import load_config
@@ -81,7 +69,6 @@ def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Gener
         settings=settings,
         base_path=here.parent if here is not None else None,
         find_options=lambda name: find(name).options,
-        cores=usable_cores(),
     )
     if here is not None and here != Path(config.directory):
         raise UsageError(
@@ -143,12 +130,17 @@ def recover(gatherer: Gatherer, layout: Layout) -> None:
 
 
 def _run_open(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Outcome:
+    import numpy as np
+
     recover(gatherer, layout)
     gatherer.mark_missing(plan.missing, SystemClock().now_ms())
     summary = None
     if (gatherer.table.state == State.PENDING).any():
         _require_packages(generator, plan)
-        summary = asyncio.run(_execute(plan, generator, gatherer, layout, options))
+        place = find_place(plan.config)
+        pending = np.unique(plan.shape_of[gatherer.table.state == State.PENDING])
+        require_room(place, [plan.shapes[n] for n in pending])
+        summary = asyncio.run(_execute(plan, gatherer, place, layout, options))
     gatherer.flush()
     return _outcome(plan, gatherer, layout, summary)
 
@@ -187,24 +179,14 @@ def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
     return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)))
 
 
-async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Summary:
+async def _execute(plan: Plan, gatherer: Gatherer, place: Place, layout: Layout, options: Options) -> Summary:
     """Steps 3 to 5 under a live view."""
-    from campaign.adapters.dask import DaskCluster
     from campaign.adapters.journal import JournalDirectory
     from campaign.adapters.progress import ProgressFile
     from campaign.adapters.terminal import view_for
     from campaign.execute import Execution
 
-    resources = plan.config.resources
-    spec = SlotSpec(
-        directory=str(layout.root),
-        generator=generator.name,
-        config=plan.config.options,
-        slots=resources.slots,
-        threads=resources.threads_per_slot,
-        memory_limit_bytes=resources.memory_per_slot_bytes,
-    )
-    cluster = await DaskCluster.local(resources.slots, partial(make_slots, spec), options.dashboard)
+    cluster = await open_cluster(plan, place, layout, options.dashboard)
     try:
         if cluster.dashboard:
             logger.info("Dask dashboard: %s", cluster.dashboard)
@@ -212,30 +194,13 @@ async def _execute(plan: Plan, generator: Generator, gatherer: Gatherer, layout:
             observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
             execution = Execution(
                 plan, gatherer.table, cluster, gatherer, JournalDirectory(layout.journals), SystemClock(),
-                gatherer.reserve, observe,
+                gatherer.reserve, observe, place.left_s, gatherer.durations_s(),
             )  # fmt: skip
             with _signals(execution):
                 return await execution.run()
     finally:
         await cluster.close()
         layout.progress.unlink(missing_ok=True)
-
-
-def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
-    """The slots of the worker at an address, made there."""
-    from campaign.adapters.journal import JournalDirectory, JournalFile
-    from campaign.adapters.slots import SlotPool
-    from campaign.attempt import blank_record
-
-    layout = Layout(Path(spec.directory))
-    launcher = LocalLauncher(
-        {"generator": spec.generator, "config": dict(spec.config), "directory": spec.directory},
-        find(spec.generator).environment(spec.directory),
-        spec.threads,
-        layout.logs / f"slot-{worker.rpartition('/')[2].replace(':', '_')}",
-    )
-    journal = JournalFile(JournalDirectory(layout.journals).file(worker))
-    return SlotPool(spec.slots, launcher, journal, SystemClock(), blank_record, spec.memory_limit_bytes)
 
 
 def _require_packages(generator: Generator, plan: Plan) -> None:
@@ -310,6 +275,7 @@ def _outcome(plan: Plan, gatherer: Gatherer, layout: Layout, summary: Summary | 
         attempts_now=summary.ended if summary else 0,
         duplicates=summary.duplicates if summary else 0,
         reason=summary.stopped_by if summary else "nothing to do",
+        usage=summary.usage if summary else None,
     )
 
 

@@ -1,7 +1,9 @@
 """The resident program in a slot: takes jobs on a socket, runs the generator on one at a time, stays warm between them.
 
-Started by a supervisor as `python -m campaign.slot --channel FD`; not meant to be typed. The protocol is one JSON object
-a line. In: `hello` (generator, directory, config), then `run` (task). Out: `ready` or `unready`, `phase`, `end` (record).
+Started by a supervisor as `python -m campaign.slot --channel PATH`, on one rank or on several; not meant to be typed.
+Rank 0 reads PATH.json (generator, directory, config), warms up, and speaks: one JSON object a line. In: `run` (task).
+Out: `ready` or `unready`, `phase`, `end` (record; `last` where the ranks must be started anew). The other ranks follow
+rank 0 by MPI.
 """
 
 from __future__ import annotations
@@ -11,27 +13,45 @@ import ctypes
 import faulthandler
 import json
 import os
+import select
 import signal
 import socket
 import threading
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from campaign.adapters.local import SystemClock
+from campaign.adapters.ranks import (
+    LOCAL_RANK_VARIABLES,
+    NODE_VARIABLES,
+    RANK_VARIABLES,
+    Ranks,
+    join_ranks,
+    launched_as,
+)
 from campaign.attempt import explain, run_attempt, task_from_json
+from campaign.core.model import Failure, Outcome
+from campaign.errors import Code
 from campaign.generators import find
+from campaign.ports import Generator
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 1.0
+_MEMORY_POLL_S = 0.25
+_OUT_OF_STEP_S = 5.0
+"""How long a rank that failed waits for rank 0 to fail as well, and to say it better."""
 
 
 class _Channel:
     """JSON lines over a connected socket."""
 
-    def __init__(self, fileno: int) -> None:
-        self._stream = socket.socket(fileno=fileno).makefile("rwb")
+    def __init__(self, path: str) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.connect(path)
+        self._stream = self._socket.makefile("rwb")
 
     def send(self, message: Mapping[str, Any]) -> None:
         self._stream.write(json.dumps(message).encode() + b"\n")
@@ -40,6 +60,12 @@ class _Channel:
     def receive(self) -> dict[str, Any] | None:
         line = self._stream.readline()
         return json.loads(line) if line else None
+
+    def wait_for_hangup(self) -> None:
+        """Return when the supervisor is gone."""
+        poll = select.poll()
+        poll.register(self._socket.fileno(), select.POLLRDHUP)
+        poll.poll()
 
 
 def die_with_parent() -> None:
@@ -55,37 +81,161 @@ def die_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="parent-watch").start()
 
 
-def serve(channel: _Channel) -> None:
-    """Greet, warm up, then run jobs until the supervisor closes the channel."""
-    hello = channel.receive()
-    if hello is None:
-        return
+def share(environment: Mapping[str, str], allowed: set[int]) -> tuple[set[int], dict[str, str]]:
+    """(CPUs, changes of the environment) of this rank, from what its slot was given.
+
+    CPUs and GPUs are given as ordinals among those that are ours; `allowed` are the CPUs that this process may use. A
+    launcher that has bound the rank already is left in peace, and so is a machine whose CPUs are only on paper.
+    """
+    node = launched_as(environment, NODE_VARIABLES)
+    local = launched_as(environment, LOCAL_RANK_VARIABLES)
+    threads = int(environment["CAMPAIGN_THREADS"])
+    cpus = _part(environment["CAMPAIGN_CPU_ORDINALS"], node, local, threads)
+    known = sorted(allowed)
+    bound = {known[n] for n in cpus} if cpus and max(cpus) < len(known) else allowed
+    per_rank = int(environment["CAMPAIGN_GPUS_PER_RANK"])
+    if not per_rank:
+        return bound, {}
+    ordinals = _part(environment["CAMPAIGN_GPU_ORDINALS"], node, local, per_rank)
+    visible = [word for word in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
+    if len(visible) == per_rank * _ranks_on_node(environment):  # the launcher gave the step its own
+        ordinals = list(range(local * per_rank, (local + 1) * per_rank))
+    devices = [visible[n] if n < len(visible) else str(n) for n in ordinals]
+    return bound, {"CUDA_VISIBLE_DEVICES": ",".join(devices), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+def _part(per_node: str, node: int, local: int, width: int) -> list[int]:
+    """The ordinals of one rank out of `0,1;0,1`."""
+    nodes = per_node.split(";")
+    here = [int(word) for word in nodes[min(node, len(nodes) - 1)].split(",") if word]
+    return here[local * width : (local + 1) * width]
+
+
+def _ranks_on_node(environment: Mapping[str, str]) -> int:
+    return int(environment["CAMPAIGN_RANKS"]) // len(environment["CAMPAIGN_NODES"].split(","))
+
+
+class _Rank:
+    """What any rank of a slot does."""
+
+    def __init__(self, ranks: Ranks, generator: Generator, directory: Path) -> None:
+        self.ranks, self.generator, self.directory = ranks, generator, directory
+
+    def follow(self) -> None:
+        """Take part in the jobs that rank 0 tells of, until it tells no more."""
+        while text := self.ranks.listen():
+            message = json.loads(text)
+            try:
+                self.generator.generate(task_from_json(message["task"]), Path(message["target"]), lambda _: None)
+            except Exception as error:  # noqa: BLE001 - a generator may raise anything; the others may wait for us
+                leave_word(explain(error, f"generate on rank {self.ranks.rank}", self.directory))
+                time.sleep(_OUT_OF_STEP_S)
+                self.ranks.abort()
+
+    def lead(self, channel: _Channel) -> None:
+        """Run jobs until the supervisor closes the channel."""
+        clock = SystemClock()
+        while (message := channel.receive()) is not None:
+            task = task_from_json(message["task"])
+            record = run_attempt(
+                task, self.generator, self.directory, clock,
+                report=lambda phase: channel.send({"event": "phase", "phase": phase}),
+                lead=lambda target: self.ranks.tell(json.dumps({"task": message["task"], "target": str(target)})),
+            )  # fmt: skip
+            last = self.ranks.size > 1 and record.outcome is not Outcome.COMPLETED
+            channel.send({"event": "end", "record": record.to_json(), "last": last})
+            if last:
+                self.ranks.abort()
+        self.ranks.tell("")
+
+
+def leave_word(failure: Failure) -> None:
+    """Write down why this rank ends, for a supervisor that it can't speak to."""
+    path = Path(f"{os.environ['CAMPAIGN_TROUBLE']}.{launched_as(os.environ, RANK_VARIABLES)}")
+    path.write_text(json.dumps(asdict(failure)))
+
+
+def watch_memory(limit_bytes: int, ranks: Ranks) -> None:
+    """End this rank, and so the slot, when it takes more than its part."""
+
+    def watch() -> None:
+        page = os.sysconf("SC_PAGE_SIZE")
+        while (used := int(Path("/proc/self/statm").read_text().split()[1]) * page) <= limit_bytes:
+            time.sleep(_MEMORY_POLL_S)
+        words = f"rank {ranks.rank}: {used / 2**20:.0f} MiB in use, the limit is {limit_bytes / 2**20:.0f} MiB"
+        leave_word(Failure("MemoryError", Code.MEMORY_EXCEEDED, words))
+        ranks.abort()
+
+    threading.Thread(target=watch, daemon=True, name="memory-watch").start()
+
+
+def watch_supervisor(channel: _Channel, ranks: Ranks) -> None:
+    """End every rank when the supervisor is gone, also in the middle of a job."""
+
+    def watch() -> None:
+        channel.wait_for_hangup()
+        time.sleep(_PARENT_POLL_S)  # an orderly end is quicker
+        ranks.abort()
+
+    threading.Thread(target=watch, daemon=True, name="supervisor-watch").start()
+
+
+def serve(path: str) -> None:
+    """Warm up, then lead or follow."""
+    speaks = launched_as(os.environ, RANK_VARIABLES) == 0
+    told = Path(path).with_suffix(".json").read_text() if speaks else ""  # the supervisor removes it with the socket
+    channel = _Channel(path) if speaks else None
     try:
+        ranks = join_ranks(int(os.environ["CAMPAIGN_RANKS"]))
+        hello = _learn(told, ranks)
         generator = find(hello["generator"])
         generator.warm_up(hello["config"])
     except Exception as error:  # noqa: BLE001 - whatever a plug-in's import raises
-        failure = explain(error, "warm_up")
-        channel.send({"event": "unready", "failure": {"message": failure.message, "traceback": failure.traceback}})
+        _give_up(channel, error)
+    limit = int(os.environ["CAMPAIGN_RANK_MEMORY_BYTES"])
+    if limit and ranks.size > 1:
+        watch_memory(limit, ranks)
+    rank = _Rank(ranks, generator, Path(hello["directory"]))
+    if channel is None:
+        rank.follow()
         return
+    watch_supervisor(channel, ranks)
     channel.send({"event": "ready", "pid": os.getpid(), "version": generator.version})
-    directory, clock = Path(hello["directory"]), SystemClock()
-    while (message := channel.receive()) is not None:
-        task = task_from_json(message["task"])
-        record = run_attempt(
-            task, generator, directory, clock, lambda phase: channel.send({"event": "phase", "phase": phase})
-        )
-        channel.send({"event": "end", "record": record.to_json()})
+    rank.lead(channel)
+
+
+def _learn(told: str, ranks: Ranks) -> dict[str, Any]:
+    """What this slot is for: known on the node of the supervisor, told to the other ranks."""
+    if ranks.rank:
+        return dict(json.loads(ranks.listen()))
+    ranks.tell(told)
+    return dict(json.loads(told))
+
+
+def _give_up(channel: _Channel | None, error: Exception) -> NoReturn:
+    """Say why this slot can't be warmed up."""
+    failure = explain(error, "warm_up")
+    if channel is not None:
+        channel.send({"event": "unready", "failure": {"message": failure.message, "traceback": failure.traceback}})
+        channel.receive()  # until the supervisor has read it and hangs up
+    else:
+        leave_word(failure)
+    os._exit(1)
 
 
 def main() -> None:
     """Entry point of a slot process."""
     parser = argparse.ArgumentParser(prog="python -m campaign.slot", description=__doc__)
-    parser.add_argument("--channel", type=int, required=True, help="file descriptor of a connected socket")
+    parser.add_argument("--channel", required=True, help="path of a socket on which a supervisor listens")
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()  # a crash leaves its stack in the slot's log
-    die_with_parent()
-    serve(_Channel(arguments.channel))
+    if os.environ["CAMPAIGN_RANKS"] == "1":
+        die_with_parent()
+    cpus, changes = share(os.environ, os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cpus)
+    os.environ.update(changes)
+    serve(arguments.channel)
 
 
 if __name__ == "__main__":

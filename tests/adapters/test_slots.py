@@ -6,14 +6,16 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from campaign.adapters.journal import JournalFile, read_journal
-from campaign.adapters.local import LocalLauncher, SystemClock
+from campaign.adapters.local import ProcessLauncher, SystemClock
 from campaign.adapters.slots import SlotPool
+from campaign.assemble import slot_command
 from campaign.attempt import blank_record
-from campaign.core.model import Outcome, Record
+from campaign.core.model import Outcome, Record, Shape, Slot
 from campaign.ports import Begun
 
 
@@ -22,22 +24,23 @@ def pool(tmp_path, scripted_plan):
     """Makes a pool and a way to run jobs in it; closes it at the end."""
     made = []
 
-    def make(script="{}", slots=1, memory=None, **options):
+    def make(script="{}", slots=1, memory=None, ranks=1, warm=True, **options):
         extra = "".join(f", {k}: {v}" for k, v in options.items())
         plan = scripted_plan(options=f"{{script: {script}{extra}}}")
         hello = {"generator": "scripted", "config": plan.config.options, "directory": str(tmp_path)}
         journal = JournalFile(tmp_path / "journal.jsonl")
-        pool = SlotPool(
-            slots, LocalLauncher(hello, {}, 1, tmp_path / "logs" / "slot"), journal, SystemClock(), blank_record, memory
-        )
+        launcher = ProcessLauncher(hello, {}, tmp_path / "logs" / "slot", partial(slot_command, None))
+        pool = SlotPool(launcher, journal, SystemClock(), blank_record)
         made.append(pool)
+        shape = Shape(ranks=ranks, memory_bytes=memory, warm=warm)
+        own = [Slot(n, shape, ("here",), ((),), ((),)) for n in range(slots)]
 
-        def run(*jobs, attempt=1, timeout_s=20.0, stopped=lambda: False):
+        def run(*jobs, attempt=1, timeout_s=20.0, stopped=lambda: False, slot=0):
             from dataclasses import replace
 
             events = []
             tasks = [replace(plan.task(j, attempt, 0), timeout_s=timeout_s) for j in jobs]
-            left = pool.run(tasks, events.append, stopped)
+            left = pool.run(own[slot], tasks, events.append, stopped)
             return [Record.from_json(e["record"]) for e in events if e["event"] == "ended"], left
 
         return pool, run
@@ -98,7 +101,7 @@ def test_a_stop_is_heeded_between_jobs(pool):
 def test_slots_work_side_by_side(pool):
     _, run = pool(slots=2, seconds=0.3)
     found = []
-    threads = [threading.Thread(target=lambda j=j: found.extend(run(j)[0])) for j in (0, 1)]
+    threads = [threading.Thread(target=lambda j=j: found.extend(run(j, slot=j)[0])) for j in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -125,14 +128,20 @@ def test_a_slot_dies_with_its_supervisor(tmp_path, scripted_plan):
     """A supervisor that is killed leaves no slot process behind, even one that is busy for ever."""
     program = """
 import sys
+from functools import partial
 from pathlib import Path
 from campaign.adapters.journal import JournalFile
-from campaign.adapters.local import LocalLauncher, SystemClock
+from campaign.adapters.local import ProcessLauncher, SystemClock
 from campaign.adapters.slots import SlotPool
+from campaign.assemble import slot_command
 from campaign.attempt import blank_record
-hello = {"generator": "scripted", "config": {"slot_fails": False}, "directory": sys.argv[1]}
-pool = SlotPool(1, LocalLauncher(hello, {}, 1, Path(sys.argv[1]) / "slot"), JournalFile(Path(sys.argv[1]) / "j"), SystemClock(), blank_record)
-print(pool._spawner.submit(lambda: pool._all[0].process.pid).result(), flush=True)
+from campaign.core.model import Shape, Slot
+hello = {"generator": "scripted", "config": {"slot_fails": False, "warm_up_kills": False}, "directory": sys.argv[1]}
+launcher = ProcessLauncher(hello, {}, Path(sys.argv[1]) / "slot", partial(slot_command, None))
+pool = SlotPool(launcher, JournalFile(Path(sys.argv[1]) / "j"), SystemClock(), blank_record)
+server = pool._server(Slot(0, Shape(), ("here",), ((),), ((),)))
+pool._spawner.submit(pool._prestart, server).result()
+print(server.process.pid, flush=True)
 sys.stdin.read()
 """
     supervisor = subprocess.Popen(

@@ -72,7 +72,7 @@ def test_the_document_loads_as_it_is_written(write):
     assert config.options["simulation_suite"] == "AbacusSummit_small"
     assert config.options["compression"] == "gzip"
     assert config.execution.timeout_s == 7200
-    assert config.resources.memory_per_slot_bytes == 8 * 2**30
+    assert config.resources.shape.memory_bytes == 8 * 2**30
 
 
 @pytest.mark.parametrize("template", ["quickstart", "production"])
@@ -205,7 +205,8 @@ def test_variables_are_expanded_and_must_be_set(write):
 def test_machines_give_defaults_and_a_campaign_wins(write):
     config = load(write("machine: nersc\n" + MINIMAL))
     assert config.resources.job_type == "gpu_intensive"
-    assert config.resources.threads_per_slot == 16
+    assert (config.resources.shape.threads, config.resources.shape.gpus_per_rank) == (32, 1)
+    assert config.slurm.mpi == "cray_shasta"
     assert config.options["simulation_root"].startswith("/global/cfs/")
     own = load(write("machine: nersc\n" + MINIMAL + "strategy: {overrides: {galaxies: {simulation_root: /mine}}}\n"))
     assert own.options["simulation_root"] == "/mine"
@@ -214,8 +215,8 @@ def test_machines_give_defaults_and_a_campaign_wins(write):
 
 
 def test_a_machine_file_of_ones_own(write):
-    write("job_types: {tiny: {threads_per_slot: 3}}\ndefaults: {resources: {job_type: tiny}}\n", "mine.yaml")
-    assert load(write("machine: mine.yaml\n" + MINIMAL)).resources.threads_per_slot == 3
+    write("job_types: {tiny: {threads_per_rank: 3}}\ndefaults: {resources: {job_type: tiny}}\n", "mine.yaml")
+    assert load(write("machine: mine.yaml\n" + MINIMAL)).resources.shape.threads == 3
 
 
 def test_the_strategy_map_is_resolved_defaults_then_overrides(write):
@@ -253,7 +254,7 @@ def test_yaml_tags_construct_nothing(write):
 @pytest.mark.parametrize("size", ["4 GiB", "4096 MiB", "4294967296"])
 def test_sizes_are_numbers_with_units(write, size):
     config = load(write(MINIMAL + f"resources: {{memory_per_slot: {size}}}\n"))
-    assert config.resources.memory_per_slot_bytes == 4 * 2**30
+    assert config.resources.shape.memory_bytes == 4 * 2**30
 
 
 def test_a_size_without_sense_is_refused(write):
@@ -323,10 +324,10 @@ def test_any_number_of_job_sections_is_possible(write):
 
 
 def test_a_frozen_configuration_means_the_same_anywhere(write, tmp_path, monkeypatch):
-    write("job_types: {tiny: {threads_per_slot: 3}}\ndefaults: {resources: {job_type: tiny}}\n", "mine.yaml")
+    write("job_types: {tiny: {threads_per_rank: 3}}\ndefaults: {resources: {job_type: tiny}}\n", "mine.yaml")
     config = load(write("machine: mine.yaml\n" + MINIMAL + "outputs: {base_path: here}\n"))
     (tmp_path / "else").mkdir()
     monkeypatch.chdir(tmp_path / "else")
     again = load(write(json.dumps(dict(config.document)), "else/frozen.yaml"))
     assert (again.document, again.directory, again.options) == (config.document, config.directory, config.options)
-    assert again.resources.threads_per_slot == 3
+    assert again.resources.shape.threads == 3

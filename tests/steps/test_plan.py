@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign.core.design import Grid
-from campaign.core.model import Axis, State
+from campaign.core.model import Axis, Shape, Slot, Slurm, State
 from campaign.errors import UsageError
 from campaign.generators import find
 from campaign.graph import build_graph, pack
@@ -59,7 +59,7 @@ def _plan_of(batch_size):
 def load_small(batch_size):
     from campaign.core.model import Config, Execution, Resources
 
-    execution = Execution(batch_size, 3, "constant", 1, 1, 60, "shuffled", "skip_job", 30)
+    execution = Execution(batch_size, 3, "constant", 1, 1, 60, "shuffled", "skip_job", 30, "redshift", 0.999)
     axes = (Axis("realization", (0, 1, 2, 3)), Axis("redshift", (0.5, 1.0, 2.0)))
     options = find("scripted").options().model_dump()
     return Config(
@@ -72,7 +72,8 @@ def load_small(batch_size):
         options,
         (),
         execution,
-        Resources(2, 1, None, "", "", "", ""),
+        Resources("local", 2, Shape(), "", "", "", ""),
+        Slurm(),
         "/x",
         "m_{redshift}",
         {},
@@ -142,14 +143,14 @@ def test_the_graph_has_one_call_a_job(scripted_plan):
     assert [call.key for call in calls] == [("job", job) for job in plan.order.tolist()]
 
 
-@given(st.lists(st.integers(0, 3), max_size=40), st.integers(1, 7))
-def test_leases_hold_every_call_once_and_never_mix_batches(batches, size):
-    plan = _PLANS.setdefault(3, _plan_of(3))
-    tasks = [plan.task(n % plan.size, attempt=n, batch=b) for n, b in enumerate(batches)]
-    leases = pack(build_graph(plan, [(t.job, t.attempt, t.batch) for t in tasks]), size, 100)
-    assert [call.task for lease in leases for call in lease.calls] == tasks
-    assert [lease.number for lease in leases] == list(range(100, 100 + len(leases)))
-    assert all(len(lease.calls) <= size and len({c.task.batch for c in lease.calls}) == 1 for lease in leases)
+def test_a_lease_holds_its_calls_in_their_order_and_never_mixes_batches(scripted_plan):
+    plan, slot = scripted_plan(), Slot(1, Shape(), ("n1",), ((0,),), ((),))
+    calls = list(build_graph(plan, [(job, 1, 7) for job in (3, 1, 2)]))
+    lease = pack(calls, 100, slot, starts_until_ms=5)
+    assert (lease.number, lease.slot, lease.starts_until_ms) == (100, slot, 5)
+    assert [call.task.job for call in lease.calls] == [3, 1, 2]
+    with pytest.raises(ValueError, match="one batch"):
+        pack([*calls, *build_graph(plan, [(0, 1, 8)])], 101, slot)
 
 
 def test_grids_of_other_axes_work_as_well():

@@ -136,6 +136,11 @@ class SqliteLedger:
         """Numbers of all indexed batches."""
         return {row[0] for row in self._db.execute("SELECT batch FROM batch")}
 
+    def durations_s(self, limit: int) -> list[tuple[int, float]]:
+        """(job, seconds) of the latest attempts that completed, oldest first."""
+        query = "SELECT job, duration_s FROM attempt WHERE outcome = 'completed' ORDER BY started_ms DESC LIMIT ?"
+        return [(int(job), float(seconds)) for job, seconds in reversed(self._db.execute(query, (limit,)).fetchall())]
+
     def has_attempt(self, job: int, attempt: int) -> bool:
         """Whether the end of this attempt is indexed."""
         found = self._db.execute(

@@ -1,24 +1,47 @@
-"""One machine: its clock, its cores and memory, and slot servers as plain child processes."""
+"""One machine: its clock, its cores and memory, and slot servers as process groups reached through a socket."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
+import re
 import select
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from campaign.core.model import Failure, Node, Slot
+from campaign.errors import Code, UsageError
+
 EXIT_GRACE_S = 5.0
 EXIT_ENDED_BY_US = 1
-LAUNCHERS_VARIABLES = ("PMI_", "PMIX_", "OMPI_", "HYDRA_", "MPI_LOCAL")
+LAUNCHERS_VARIABLES = (
+    "PMI_",
+    "PMI2_",
+    "PMIX_",
+    "OMPI_",
+    "HYDRA_",
+    "MPI_LOCAL",
+    "MPIR_",
+    "SLURM_PROCID",
+    "SLURM_LOCALID",
+    "SLURM_NODEID",
+)
 """Variables of an MPI launcher that a slot must not inherit: it would take itself for one of the coordinator's ranks."""
+
+SAID_LINES, SAID_BYTES = 5, 4096
+SOCKET_PATH_MAX = 90
+"""The kernel takes 107 bytes of a socket's path."""
 
 
 class SystemClock:
@@ -38,20 +61,56 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-class ChildProcess:
-    """A slot server on this machine, in a session of its own, reached through a socket pair."""
+def this_node() -> Node:
+    """The node that this machine is: the cores that we may use, and the NVIDIA GPUs that are here. Memory is nobody's to count."""
+    gpus = sum(re.fullmatch(r"nvidia\d+", path.name) is not None for path in Path("/dev").iterdir())
+    return Node(socket.gethostname(), usable_cores(), gpus)
 
-    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket) -> None:
-        self._process, self._channel, self._buffer = process, channel, b""
-        self.pid = process.pid
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """How the program of a slot is started."""
+
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    ends_by: signal.Signals = signal.SIGKILL  # what ends all of it; SIGKILL follows where it does not
+    swept_by: tuple[str, ...] = ()  # a command that ends what may be left of it elsewhere
+
+
+Wrap = Callable[[Slot, tuple[str, ...]], Command]
+"""How a slot's program is started, given the program itself."""
+
+
+class SlotProcess:
+    """A slot server in a session of its own, reached through a socket that only we and it can open."""
+
+    def __init__(self, command: Command, listener: socket.socket, log: Path, trouble: Path) -> None:
+        self._command, self._listener, self._log, self._trouble = command, listener, log, trouble
+        self._channel: socket.socket | None = None
+        self._buffer = b""
+        with log.open("ab") as output:
+            self._said_from = output.tell()
+            self._process = subprocess.Popen(
+                command.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                env=dict(command.environment),
+            )
+        self.pid = self._process.pid
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Hand over one message; OSError where the process is gone."""
+        if self._channel is None:
+            raise ConnectionError(f"slot process {self.pid} has not opened its channel")
         self._channel.sendall(json.dumps(message).encode() + b"\n")
 
     def receive(self, timeout_s: float) -> Mapping[str, Any] | None:
         """The next message, None if none came in time; EOFError where the process is gone."""
         deadline = time.monotonic() + timeout_s
+        if self._channel is None and not self._accepted(deadline):
+            return None
         while b"\n" not in self._buffer:
             data = self._read(max(0.0, deadline - time.monotonic()))
             if data is None:
@@ -63,28 +122,58 @@ class ChildProcess:
         message: Mapping[str, Any] = json.loads(line)
         return message
 
+    def _accepted(self, deadline: float) -> bool:
+        """Whether the process has opened the channel; EOFError where it never will."""
+        with contextlib.suppress(ValueError, OSError):  # another thread has closed it: the process is gone below
+            while not select.select([self._listener], [], [], 0.1)[0]:
+                if not self.alive():
+                    raise EOFError(f"slot process {self.pid} is gone")
+                if time.monotonic() > deadline:
+                    return False
+            self._channel, _ = self._listener.accept()
+            self._close_listener()
+            return True
+        raise EOFError(f"slot process {self.pid} is gone")
+
+    def _close_listener(self) -> None:
+        with contextlib.suppress(OSError):
+            path = Path(self._listener.getsockname())
+            path.unlink(missing_ok=True)
+            path.with_suffix(".json").unlink(missing_ok=True)
+        self._listener.close()
+
     def _read(self, timeout_s: float) -> bytes | None:
         """Some bytes; None if none came in time, nothing at all where the channel is closed on either side."""
+        if self._channel is None:
+            return b""
         try:
             ready, _, _ = select.select([self._channel], [], [], timeout_s)
             return self._channel.recv(1 << 16) if ready else None
-        except (ConnectionResetError, ValueError):  # ValueError: another thread has closed it
+        except (ConnectionResetError, OSError, ValueError):  # ValueError: another thread has closed it
             return b""
 
     def kill(self) -> None:
-        """End the whole process group at once."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """End the whole process group at once, and what it started elsewhere."""
+        self._signal(self._command.ends_by)
         self.wait()
+        self.last_words()  # nobody asks for them any more
+
+    def _signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
 
     def wait(self) -> int:
         """Exit status: negative for a signal. A process that gave up its channel and goes on is ended."""
-        self._channel.close()
+        self._close_listener()
+        if self._channel is not None:
+            self._channel.close()
         try:
             return self._process.wait(EXIT_GRACE_S)
         except subprocess.TimeoutExpired:
-            os.killpg(self.pid, signal.SIGKILL)
+            self._signal(signal.SIGKILL)
             self._process.wait()
+            if self._command.swept_by:
+                subprocess.run(self._command.swept_by, capture_output=True, check=False)
             return EXIT_ENDED_BY_US
 
     def alive(self) -> bool:
@@ -99,38 +188,109 @@ class ChildProcess:
             return 0
         return int(resident) * os.sysconf("SC_PAGE_SIZE")
 
+    def said(self) -> str:
+        """The last lines that it printed."""
+        with contextlib.suppress(OSError), self._log.open("rb") as log:
+            log.seek(max(self._said_from, self._log.stat().st_size - SAID_BYTES))
+            lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            return "\n".join(lines[-SAID_LINES:])
+        return ""
 
-class LocalLauncher:
-    """Starts slot servers as children of this process; what they print goes to a log file for each slot."""
+    def last_words(self) -> Failure | None:
+        """What a rank that is gone left behind about its end; None where none left anything."""
+        found = None
+        for path in sorted(self._trouble.parent.glob(f"{self._trouble.name}.*")):
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                found = found or Failure(**json.loads(path.read_text()))
+            path.unlink(missing_ok=True)
+        return found
 
-    def __init__(self, hello: Mapping[str, Any], environment: Mapping[str, str], threads: int, log_stem: Path) -> None:
-        self._hello = dict(hello)
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS_VARIABLES)}
-        self._environment = {**inherited, **_thread_limits(threads), **environment}
-        self._log_stem = log_stem
 
-    def start(self, slot: int) -> ChildProcess:
+class ProcessLauncher:
+    """Starts slot servers as children of this process; what they print goes to a log file for each that runs at once."""
+
+    def __init__(self, hello: Mapping[str, Any], environment: Mapping[str, str], log_stem: Path, wrap: Wrap) -> None:
+        self._hello, self._wrap, self._log_stem = dict(hello), wrap, log_stem
+        self._environment = dict(environment)
+        self._logs: dict[int, SlotProcess] = {}
+        self._sockets = Path(tempfile.mkdtemp(prefix="campaign-", dir=_short_directory()))
+
+    def start(self, slot: Slot) -> SlotProcess:
         """A new slot server; its first message says that it is ready."""
-        ours, theirs = socket.socketpair()
-        log = self._log_stem.with_name(f"{self._log_stem.name}-{slot:03d}.log")
+        index = next(n for n in range(len(self._logs) + 1) if n not in self._logs or not self._logs[n].alive())
+        log = self._log_stem.with_name(f"{self._log_stem.name}-{index:03d}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "campaign.slot", "--channel", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-                env={**self._environment, "CAMPAIGN_SLOT": str(slot)},
-            )
-        theirs.close()
-        child = ChildProcess(process, ours)
-        child.send({"op": "hello", **self._hello})
-        return child
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        path = self._sockets / f"{slot.number}-{time.monotonic_ns()}"
+        listener.bind(str(path))
+        listener.listen(1)
+        trouble = log.with_suffix(".trouble")
+        command = self._wrap(slot, (sys.executable, "-m", "campaign.slot", "--channel", str(path)))
+        own = {"CAMPAIGN_TROUBLE": str(trouble), **slot_variables(slot, str(self._hello["directory"]))}
+        environment = {**command.environment, **thread_limits(slot.shape.threads), **self._environment, **own}
+        command = Command(command.argv, environment, command.ends_by, command.swept_by)
+        path.with_suffix(".json").write_text(json.dumps(self._hello))
+        process = SlotProcess(command, listener, log, trouble)
+        self._logs[index] = process
+        return process
+
+    def close(self) -> None:
+        """Remove the sockets."""
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
 
-def _thread_limits(threads: int) -> dict[str, str]:
+def _short_directory() -> str | None:
+    """Where sockets lie: the temporary directory, unless its path is too long for one."""
+    return None if len(tempfile.gettempdir()) < SOCKET_PATH_MAX - 40 else "/tmp"  # noqa: S108 - made by mkdtemp, for us alone
+
+
+def plain_command(program: tuple[str, ...]) -> Command:
+    """The program as a child of this process."""
+    return Command(program, own_environment())
+
+
+def mpiexec_command(slot: Slot, program: tuple[str, ...]) -> Command:
+    """The program on as many ranks as the slot has, all on this machine, by MPICH's `mpiexec`."""
+    found = Path(sysconfig.get_path("scripts")) / "mpiexec"
+    mpiexec = str(found) if found.exists() else shutil.which("mpiexec")
+    if mpiexec is None:
+        raise UsageError(
+            Code.GENERATOR_UNAVAILABLE,
+            "jobs of several ranks need mpiexec, which is not installed",
+            action="pip install 'campaign[mpi]', or set resources.ranks_per_job: 1",
+        )
+    ranks = str(slot.shape.ranks)
+    argv = ("setpriv", "--pdeathsig", "TERM", mpiexec, "-launcher", "fork", "-n", ranks, *program)
+    return Command(argv, own_environment(), ends_by=signal.SIGTERM)
+
+
+def own_environment() -> dict[str, str]:
+    """The environment without what an MPI launcher put there for us."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(LAUNCHERS_VARIABLES)}
+
+
+def slot_variables(slot: Slot, directory: str) -> dict[str, str]:
+    """What the programs of a slot, and those that they start, may want to know."""
+    shape = slot.shape
+    return {
+        "CAMPAIGN_DIRECTORY": directory,
+        "CAMPAIGN_SLOT": str(slot.number),
+        "CAMPAIGN_NODES": ",".join(slot.nodes),
+        "CAMPAIGN_RANKS": str(shape.ranks),
+        "CAMPAIGN_THREADS": str(shape.threads),
+        "CAMPAIGN_GPUS_PER_RANK": str(shape.gpus_per_rank),
+        "CAMPAIGN_CPU_ORDINALS": _per_node(slot.cpus),
+        "CAMPAIGN_GPU_ORDINALS": _per_node(slot.gpus),
+        "CAMPAIGN_RANK_MEMORY_BYTES": str((shape.memory_bytes or 0) // shape.ranks),
+    }
+
+
+def _per_node(ordinals: tuple[tuple[int, ...], ...]) -> str:
+    """`0,1;0,1` for two nodes."""
+    return ";".join(",".join(map(str, numbers)) for numbers in ordinals)
+
+
+def thread_limits(threads: int) -> dict[str, str]:
     """Bound every library's thread pool."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "NUMBA_NUM_THREADS")
     return {name: str(threads) for name in names}

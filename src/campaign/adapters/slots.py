@@ -1,18 +1,17 @@
-"""Supervises the slot servers of one node: hands them jobs, ends them when they overrun, starts them again."""
+"""Supervises the slot servers that one node launches: hands them jobs, ends them when they overrun, starts them again."""
 
 from __future__ import annotations
 
 import contextlib
-import queue
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from campaign.core.model import Failure, Outcome, Record, Task, task_to_json
-from campaign.errors import Code
+from campaign.core.model import Failure, Outcome, Record, Slot, Task, task_to_json
+from campaign.errors import CampaignError, Code
 from campaign.ports import Clock, Journal, Launcher, Process
 
 POLL_S = 0.25
@@ -26,10 +25,14 @@ BlankRecord = Callable[[Task, str, int], Record]
 
 
 @dataclass(slots=True)
-class _Slot:
-    number: int
+class _Server:
+    """What serves one slot."""
+
+    slot: Slot
+    turn: threading.Lock = field(default_factory=threading.Lock)
     process: Process | None = None
     version: str = ""
+    abandoned: str = ""  # why the coordinator wants it gone
 
 
 class _UnreadyError(Exception):
@@ -41,132 +44,153 @@ class _UnreadyError(Exception):
 
 
 class SlotPool:
-    """The slots of one node. A crash, a hang or a leak in user code takes one slot server and nothing else."""
+    """The slots that one node launches. A crash, a hang or a leak in user code takes one slot server and nothing else."""
 
-    def __init__(
-        self,
-        slots: int,
-        launcher: Launcher,
-        journal: Journal,
-        clock: Clock,
-        blank_record: BlankRecord,
-        memory_limit_bytes: int | None = None,
-    ) -> None:
+    def __init__(self, launcher: Launcher, journal: Journal, clock: Clock, blank_record: BlankRecord) -> None:
         self._launcher, self._journal, self._clock = launcher, journal, clock
-        self._blank, self._memory_limit = blank_record, memory_limit_bytes
-        self._free: queue.SimpleQueue[_Slot] = queue.SimpleQueue()
-        self._all = [_Slot(n) for n in range(slots)]
-        for slot in self._all:
-            self._free.put(slot)
+        self._blank = blank_record
+        self._servers: dict[int, _Server] = {}
+        self._lock = threading.Lock()
         # The kernel ends a child with the thread that started it, so one thread that lives as long as we do starts all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="slot-spawner")
         self._closing = threading.Event()
-        for slot in self._all:  # warm up before the first job comes
-            self._spawner.submit(self._prestart, slot)
 
-    def run(self, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
-        """Run `tasks` one after another in a free slot; returns the jobs left over when stopped."""
-        slot = self._free.get()
-        try:
+    def run(self, slot: Slot, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
+        """Run `tasks` one after another in a slot; returns the jobs left over when stopped."""
+        server = self._server(slot)
+        with server.turn:
             for n, task in enumerate(tasks):
-                if stopped() or self._closing.is_set():
+                if stopped() or self._closing.is_set() or server.abandoned:
                     return [left.job for left in tasks[n:]]
-                self._run_one(slot, task, emit)
-        finally:
-            self._free.put(slot)
+                self._run_one(server, task, emit)
+                if not slot.shape.warm:
+                    self._discard(server, again=False)
+        if not slot.shape.warm:
+            self._forget([slot.number])
         return []
+
+    def abandon(self, numbers: Sequence[int], why: str) -> None:
+        """End the servers of these slots; a job that runs in one is interrupted, unblamed. Returns when they are gone."""
+        for server in self._forget(numbers):
+            server.abandoned = why
+            if server.process is not None:
+                server.process.kill()
 
     def close(self) -> None:
         """End every slot server."""
         self._closing.set()
         self._spawner.shutdown(cancel_futures=True)  # waits for a server that is just being started
-        for slot in self._all:
-            if slot.process is not None:
-                slot.process.kill()
+        processes = [server.process for server in self._servers.values() if server.process is not None]
+        with ThreadPoolExecutor(max(len(processes), 1)) as together:
+            list(together.map(lambda process: process.kill(), processes))
+        self._launcher.close()
         self._journal.close()
 
-    def _run_one(self, slot: _Slot, task: Task, emit: Emit) -> None:
+    def _server(self, slot: Slot) -> _Server:
+        with self._lock:
+            return self._servers.setdefault(slot.number, _Server(slot))
+
+    def _forget(self, numbers: Sequence[int]) -> list[_Server]:
+        with self._lock:
+            return [self._servers.pop(number) for number in numbers if number in self._servers]
+
+    def _run_one(self, server: _Server, task: Task, emit: Emit) -> None:
         started = self._clock.now_ms()
         self._journal.started(task, started)
         emit({"event": "started", "job": task.job, "attempt": task.attempt, "at_ms": started})
         try:
-            self._ensure_ready(slot)
-            record = self._supervise(slot, task)
+            self._ensure_ready(server)
+            record = self._supervise(server, task)
         except _UnreadyError as error:
-            record = self._lost(slot, task, started, Outcome.INTERRUPTED, error.failure)
+            record = self._lost(server, task, started, Outcome.INTERRUPTED, error.failure)
         self._journal.ended(record)
         emit({"event": "ended", "record": record.to_json()})
 
-    def _prestart(self, slot: _Slot) -> None:
-        if slot.process is None and not self._closing.is_set():
-            slot.process = self._launcher.start(slot.number)
+    def _prestart(self, server: _Server) -> None:
+        if server.process is None and not self._closing.is_set() and not server.abandoned:
+            server.process = self._launcher.start(server.slot)
 
-    def _ensure_ready(self, slot: _Slot) -> None:
-        """Have a warm slot server in `slot`; _UnreadyError where it can't be had."""
-        self._spawner.submit(self._prestart, slot).result()
-        process = slot.process
-        if slot.version or process is None:
+    def _ensure_ready(self, server: _Server) -> None:
+        """Have a warm slot server; _UnreadyError where it can't be had."""
+        try:
+            self._spawner.submit(self._prestart, server).result()
+        except (CampaignError, OSError) as error:
+            raise _UnreadyError(_unready(f"a slot can't be started: {error}")) from error
+        process = server.process
+        if server.version or process is None:
             return
         try:
             message = process.receive(READY_TIMEOUT_S)
         except EOFError:
-            failure = _death(process.wait())
-            self._discard(slot)
-            raise _UnreadyError(replace(failure, phase="warm_up", blames_job=False)) from None
+            failure = self._ending(server, process)
+            said = process.said()
+            self._discard(server)
+            words = f"{failure.message}; it said:\n{said}" if said else failure.message
+            raise _UnreadyError(replace(failure, message=words, phase="warm_up", blames_job=False)) from None
         if message is None or message["event"] != "ready":
-            self._discard(slot)
+            self._discard(server)
             why = message["failure"]["message"] if message else f"not warm after {READY_TIMEOUT_S:g} s"
             raise _UnreadyError(_unready(f"the generator can't be started in a slot: {why}"))
-        slot.version = message["version"]
+        server.version = message["version"]
 
-    def _supervise(self, slot: _Slot, task: Task) -> Record:
+    def _supervise(self, server: _Server, task: Task) -> Record:
         """Let the slot server run `task`, and end it when time or memory run out."""
-        process, begun, started = slot.process, self._clock.monotonic_s(), self._clock.now_ms()
+        process, begun, started = server.process, self._clock.monotonic_s(), self._clock.now_ms()
         if process is None:
-            raise _UnreadyError(_unready("the slot was closed"))
+            raise _UnreadyError(_unready(server.abandoned or "the slot was closed"))
         phase = ""
         try:
             process.send({"op": "run", "task": task_to_json(task)})
             while True:
                 message = process.receive(POLL_S)
                 if message is not None and message["event"] == "end":
+                    if message.get("last"):  # its ranks may be out of step now
+                        self._discard(server)
                     return Record.from_json(message["record"])
                 if message is not None:
                     phase = message["phase"]
                 elif not process.alive():  # a child of its may still hold the channel
                     raise EOFError
-                failure = self._overrun(process, task, self._clock.monotonic_s() - begun)
+                failure = self._overrun(process, server.slot, task, self._clock.monotonic_s() - begun)
                 if failure is not None:
-                    self._discard(slot)
+                    self._discard(server)
                     outcome = Outcome.TIMEOUT if failure.code == Code.TIMED_OUT else Outcome.FAILED
-                    return self._lost(slot, task, started, outcome, replace(failure, phase=phase))
+                    return self._lost(server, task, started, outcome, replace(failure, phase=phase))
         except (EOFError, OSError):
-            failure = _death(process.wait())
-            self._discard(slot)
+            failure = self._ending(server, process)
+            self._discard(server)
             outcome = Outcome.FAILED if failure.blames_job else Outcome.INTERRUPTED
-            return self._lost(slot, task, started, outcome, replace(failure, phase=phase))
+            return self._lost(server, task, started, outcome, replace(failure, phase=failure.phase or phase))
 
-    def _overrun(self, process: Process, task: Task, elapsed_s: float) -> Failure | None:
+    def _overrun(self, process: Process, slot: Slot, task: Task, elapsed_s: float) -> Failure | None:
         if elapsed_s > task.timeout_s:
             return Failure("TimeoutError", Code.TIMED_OUT, f"still running after its limit of {task.timeout_s:g} s")
-        if self._memory_limit is not None and (used := process.memory_bytes()) > self._memory_limit:
-            limit = f"{used / 2**20:.0f} MiB in use, the limit is {self._memory_limit / 2**20:.0f} MiB"
-            return Failure("MemoryError", Code.MEMORY_EXCEEDED, limit)
+        limit = slot.shape.memory_bytes
+        if limit is not None and (used := process.memory_bytes()) > limit:
+            words = f"{used / 2**20:.0f} MiB in use, the limit is {limit / 2**20:.0f} MiB"
+            return Failure("MemoryError", Code.MEMORY_EXCEEDED, words)
         return None
 
-    def _lost(self, slot: _Slot, task: Task, started_ms: int, outcome: Outcome, failure: Failure) -> Record:
+    def _ending(self, server: _Server, process: Process) -> Failure:
+        """Why a slot server is gone, and who is to blame."""
+        status = process.wait()
+        if server.abandoned:
+            return Failure("SlotAbandoned", Code.INTERRUPTED, server.abandoned, blames_job=False)
+        return process.last_words() or _death(status, ranks=server.slot.shape.ranks, said=process.said())
+
+    def _lost(self, server: _Server, task: Task, started_ms: int, outcome: Outcome, failure: Failure) -> Record:
         seconds = (self._clock.now_ms() - started_ms) / 1000
         return replace(
-            self._blank(task, slot.version, started_ms), outcome=outcome, failure=failure, duration_s=seconds
+            self._blank(task, server.version, started_ms), outcome=outcome, failure=failure, duration_s=seconds
         )
 
-    def _discard(self, slot: _Slot) -> None:
-        if slot.process is not None:
-            slot.process.kill()
-        slot.process, slot.version = None, ""
-        if not self._closing.is_set():
+    def _discard(self, server: _Server, *, again: bool = True) -> None:
+        if server.process is not None:
+            server.process.kill()
+        server.process, server.version = None, ""
+        if again and not self._closing.is_set() and not server.abandoned and server.slot.shape.warm:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
-                self._spawner.submit(self._prestart, slot)
+                self._spawner.submit(self._prestart, server)
 
 
 def _unready(why: str) -> Failure:
@@ -174,10 +198,23 @@ def _unready(why: str) -> Failure:
     return Failure("SlotUnready", Code.SLOT_UNREADY, why, phase="warm_up", blames_job=False)
 
 
-def _death(status: int) -> Failure:
-    """Who is to blame for a slot server that died under a job: SIGKILL and SIGTERM come from outside, the rest from it."""
+CANCELLED_WORDS = ("CANCELLED", "Node failure", "has expired", "NODE FAIL", "Socket timed out")
+"""What `srun` says when a step, a job or a node was taken away from outside."""
+
+
+def _death(status: int, *, ranks: int = 1, said: str = "") -> Failure:
+    """Who is to blame for a slot server that died under a job: SIGKILL and SIGTERM come from outside, the rest from it.
+
+    A launcher of ranks ends with 128 + signal, and says so where the batch system ended them.
+    """
+    if ranks > 1 and status > 128:
+        status = 128 - status
     word = _ending(status)
     outside = status in (-signal.SIGKILL, -signal.SIGTERM)
+    if ranks > 1:
+        # A rank that is killed takes the others along, by SIGKILL or SIGTERM as well: only what srun says tells more.
+        outside = outside or any(words in said for words in CANCELLED_WORDS)
+        word = f"{word}: {said.splitlines()[-1]}" if said else word
     code = Code.SLOT_KILLED if outside else Code.SLOT_CRASHED
     name = signal.Signals(-status).name if status < 0 else "SystemExit"
     return Failure(name, code, f"the slot process ended with {word}", blames_job=not outside)

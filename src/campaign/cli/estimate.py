@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from campaign.adapters.terminal import duration
+from campaign.assemble import find_place
 from campaign.core.lifecycle import estimate
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
@@ -47,15 +48,12 @@ def command(arguments: argparse.Namespace) -> int:
     source = f"{measured} jobs of this campaign" if measured else "nothing measured yet"
     if arguments.seconds_per_job:
         source = "--seconds-per-job"
-    cost = estimate(
-        jobs, seconds, size, config.resources.slots, config.resources.threads_per_slot, config.execution.timeout_s
-    )
+    shape, slots = config.resources.shape, find_place(config).capacity(config)
+    cost = estimate(jobs, seconds, size, slots, shape.ranks * shape.threads, config.execution.timeout_s)
     if arguments.json:
         print(json.dumps({"jobs": jobs, "based_on": source, **cost}))
         return EXIT_DONE
-    print(
-        f"{jobs} jobs in {config.resources.slots} slots of {config.resources.threads_per_slot} threads (from {source})"
-    )
+    print(f"{jobs} jobs in {slots} slots of {shape} (from {source})")
     if cost["wall_s"] is None:
         print(f"at most {duration(cost['wall_limit_s'])}, if every job took its whole time-out")
         print("run a few jobs first, or give --seconds-per-job, for a better estimate")

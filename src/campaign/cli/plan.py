@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign import manifest
+from campaign.assemble import find_place
 from campaign.core.model import Config
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
@@ -71,10 +72,8 @@ def print_dry_run(config: Config, generator: Generator, *, as_json: bool) -> int
     if as_json:
         print(json.dumps({**_head(plan), "would_run": rows, "missing": _missing(plan)}, indent=1))
         return EXIT_DONE
-    resources = config.resources
-    print(
-        f"would run {len(rows)} of {plan.size} jobs in {resources.slots} slots of {resources.threads_per_slot} threads,"
-    )
+    place = find_place(config)
+    print(f"would run {len(rows)} of {plan.size} jobs in {place.capacity(config)} slots of {config.resources.shape},")
     print(f"writing to {config.directory}; {len(skipped)} are done or lack their input")
     for row in rows:
         print(f"{row['name']}\t{row['product']}\tseed {row['seed']}\t{row['task_fingerprint'][:12]}")

@@ -6,17 +6,17 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from campaign.config import source
 from campaign.config.diagnose import complaint, nearest, validated
-from campaign.config.schema import MAX_JOBS, Document, Machine, RealizationRange, ScienceSection
+from campaign.config.schema import MAX_JOBS, Document, JobType, Machine, RealizationRange, ScienceSection
 from campaign.config.source import Layer, Path_, shown
 from campaign.config.strategy import BORROWED, FindOptions, Strategy
 from campaign.core import identity
-from campaign.core.model import Axis, Config, Execution, Resources
+from campaign.core.model import Axis, Config, Execution, JobOverride, Resources, Shape, Slurm
 from campaign.errors import ConfigError, Problem
 
 MACHINES = Path(__file__).parent / "machines"
@@ -37,12 +37,11 @@ def load_config(
     base_path: Path | None = None,
     environment: Mapping[str, str] | None = None,
     find_options: FindOptions,
-    cores: int = 1,
 ) -> Config:
     """The campaign that `path` declares, under `settings` (`KEY.KEY=VALUE`) and `CAMPAIGN__*` variables.
 
-    `base_path` replaces `outputs.base_path`. `find_options` gives the options model of a generator by its name; `cores` is
-    what `slots: auto` divides. Raises ConfigError with every mistake at once.
+    `base_path` replaces `outputs.base_path`. `find_options` gives the options model of a generator by its name.
+    Raises ConfigError with every mistake at once.
     """
     env = os.environ if environment is None else environment
     file = source.read_yaml(path, env)
@@ -56,7 +55,7 @@ def load_config(
     if document is None:
         _look_further(layer, machine, problems, find_options)
         raise ConfigError(tuple(problems))
-    return _Freezer(document, machine, layer, problems).freeze(find_options, cores)
+    return _Freezer(document, machine, layer, problems).freeze(find_options)
 
 
 def _look_further(layer: Layer, machine: _MachineFile, problems: list[Problem], find_options: FindOptions) -> None:
@@ -73,7 +72,7 @@ def _look_further(layer: Layer, machine: _MachineFile, problems: list[Problem], 
         return
     more: list[Problem] = []
     with contextlib.suppress(ConfigError):
-        _Freezer(document, machine, layer, more).freeze(find_options, 1)
+        _Freezer(document, machine, layer, more).freeze(find_options)
     problems += more
 
 
@@ -112,12 +111,13 @@ class _Freezer:
         self._document, self._layer, self._problems = document, layer, problems
         self._machine, self._machine_file = machine.content, machine.path
 
-    def freeze(self, find_options: FindOptions, cores: int) -> Config:
+    def freeze(self, find_options: FindOptions) -> Config:
         document = self._document
         axes = self._axes(document.science)
         self._check_order(axes)
-        resources = self._resources(cores)
+        resources = self._resources()
         options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
+        self._check_shapes(overrides, resources.shape)
         base = self._base_path()
         if self._problems:
             raise ConfigError(tuple(self._problems))
@@ -141,8 +141,11 @@ class _Freezer:
                 order=execution.order,
                 missing_input=execution.missing_input,
                 flush_interval_s=execution.flush_interval_s,
+                duration_axis=execution.duration_axis or axes[-1].name,
+                walltime_quantile=execution.walltime_quantile,
             ),
             resources=resources,
+            slurm=self._slurm(),
             directory=str(base / f"{document.campaign.version}_{identity.slug(document.campaign.name)}"),
             naming_scheme=document.outputs.naming_scheme,
             document=self._resolved(options, base),
@@ -204,8 +207,11 @@ class _Freezer:
         order = self._document.execution.order
         if order not in allowed:
             self._complain(("execution", "order"), shown(order), ", ".join(allowed), nearest(order, allowed))
+        names, learned = [axis.name for axis in axes], self._document.execution.duration_axis
+        if learned is not None and learned not in names:
+            self._complain(("execution", "duration_axis"), shown(learned), ", ".join(names), nearest(learned, names))
 
-    def _resources(self, cores: int) -> Resources:
+    def _resources(self) -> Resources:
         asked, machine = self._document.resources, self._machine
         if asked.job_type not in machine.job_types:
             known = sorted(machine.job_types)
@@ -216,16 +222,62 @@ class _Freezer:
         if need is not None and need not in machine.memory_requirements:
             known = list(machine.memory_requirements)
             self._complain(("resources", "memory_requirement"), shown(need), ", ".join(known), nearest(need, known))
-        kind = machine.job_types.get(asked.job_type)
-        threads = asked.threads_per_slot or (kind.threads_per_slot if kind else 1)
+        kind = machine.job_types.get(asked.job_type) or JobType()
         if asked.slots != "auto" and asked.slots < 1:
             self._complain(("resources", "slots"), shown(asked.slots), "auto, or a number >= 1")
+        memory = asked.memory_per_slot or (machine.memory_requirements.get(need) if need else None)
+        shape = Shape(
+            ranks=asked.ranks_per_job,
+            nodes=asked.nodes_per_job,
+            threads=asked.threads_per_rank or kind.threads_per_rank,
+            gpus_per_rank=kind.gpus_per_rank if asked.gpus_per_rank is None else asked.gpus_per_rank,
+            memory_bytes=memory,
+            warm=asked.warm,
+        )
+        self._check_shape(shape, ("resources", "ranks_per_job"))
+        self._check_slurm()
         return Resources(
-            slots=max(1, cores // threads) if asked.slots == "auto" else asked.slots,
-            threads_per_slot=threads,
-            memory_per_slot_bytes=asked.memory_per_slot or (machine.memory_requirements.get(need) if need else None),
+            cluster=asked.cluster,
+            slots=None if asked.slots == "auto" else asked.slots,
+            shape=shape,
             job_type=asked.job_type,
             memory_requirement=need or "",
             account=asked.account,
             machine=self._document.machine,
         )
+
+    def _check_shape(self, shape: Shape, place: Path_) -> None:
+        if shape.ranks % shape.nodes:
+            self._complain(place, f"{shape.ranks} ranks on {shape.nodes} nodes", f"a multiple of {shape.nodes}")
+
+    def _check_slurm(self) -> None:
+        slurm, cluster = self._document.slurm, self._document.resources.cluster
+        if slurm.nodes_min > slurm.nodes:
+            self._complain(("slurm", "nodes_min"), shown(slurm.nodes_min), f"at most slurm.nodes ({slurm.nodes})")
+        if cluster == "provisioned" and slurm.cpus_per_node is None:
+            self._complain(
+                ("slurm", "cpus_per_node"), "nothing", "the CPUs of a one-node job, for cluster: provisioned"
+            )
+
+    def _slurm(self) -> Slurm:
+        asked = self._document.slurm
+        return Slurm(
+            nodes=asked.nodes,
+            nodes_min=asked.nodes_min,
+            walltime=asked.walltime,
+            cpus_per_node=asked.cpus_per_node,
+            memory_per_node_bytes=asked.memory_per_node,
+            partition=asked.partition,
+            qos=asked.qos,
+            constraint=asked.constraint,
+            options=tuple(asked.options),
+            prologue=tuple(asked.prologue),
+            mpi=asked.mpi,
+            launches_per_s=asked.launches_per_s,
+            give_back=asked.give_back,
+        )
+
+    def _check_shapes(self, overrides: tuple[JobOverride, ...], shape: Shape) -> None:
+        """Refuse jobs whose ranks don't spread evenly."""
+        for n, override in enumerate(overrides):
+            self._check_shape(replace(shape, **override.shape), ("jobs", n, "resources", "ranks_per_job"))

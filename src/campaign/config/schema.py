@@ -107,12 +107,24 @@ class StrategySection(_Section):
     overrides: dict[str, dict[str, Any]] = {}
 
 
+class ShapeSection(_Section):
+    """What a job runs on, where it differs from `resources`."""
+
+    nodes_per_job: Annotated[int | None, Field(ge=1)] = None
+    ranks_per_job: Annotated[int | None, Field(ge=1)] = None
+    threads_per_rank: Annotated[int | None, Field(ge=1)] = None
+    gpus_per_rank: Annotated[int | None, Field(ge=0)] = None
+    memory_per_slot: Size | None = None
+    warm: bool | None = None
+
+
 class JobSection(_Section):
     """Settings for the jobs that match `where`."""
 
     where: Annotated[dict[str, Any], Field(min_length=1, description="axis: value, or list of values")]
     timeout_hours: Annotated[float | None, Field(gt=0)] = None
     options: dict[str, Any] = {}
+    resources: ShapeSection = ShapeSection()
 
 
 class ExecutionSection(_Section):
@@ -127,17 +139,58 @@ class ExecutionSection(_Section):
     order: Annotated[str, Field(description="shuffled, block, realization_major or redshift_major")] = "shuffled"
     missing_input: Literal["skip_job", "skip_realization", "refuse"] = "skip_job"
     flush_interval_s: Annotated[float, Field(gt=0, description="time between updates of the dataset")] = 30.0
+    duration_axis: Annotated[
+        str | None, Field(description="axis along which run times are learned; the last one unless said otherwise")
+    ] = None
+    walltime_quantile: Annotated[
+        float,
+        Field(gt=0.5, lt=1, description="a job starts if this share of its kind would end before the allocation does"),
+    ] = 0.999
 
 
 class ResourcesSection(_Section):
-    """What one job may use, and how many run side by side."""
+    """Where jobs run, what one of them may use, and how many run side by side."""
 
+    cluster: Annotated[
+        Literal["auto", "local", "allocation", "provisioned"],
+        Field(description="auto: the SLURM allocation that this runs in, or else this machine"),
+    ] = "auto"
     slots: Annotated[int | Literal["auto"], Field(description="jobs side by side; auto: as the cores allow")] = "auto"
-    threads_per_slot: Annotated[int | None, Field(ge=1)] = None
+    nodes_per_job: Annotated[int, Field(ge=1, description="nodes that one job spans")] = 1
+    ranks_per_job: Annotated[int, Field(ge=1, description="MPI ranks of one job, spread evenly over its nodes")] = 1
+    threads_per_rank: Annotated[int | None, Field(ge=1, description="CPUs of one rank")] = None
+    gpus_per_rank: Annotated[int | None, Field(ge=0, description="GPUs of one rank")] = None
     memory_per_slot: Annotated[Size | None, Field(description="limit of one job, such as 4 GiB")] = None
+    warm: Annotated[bool, Field(description="keep a job's processes for the next job")] = True
     job_type: Annotated[str, Field(description="a job type of the machine, such as gpu_intensive")] = "cpu_intensive"
     memory_requirement: Annotated[str | None, Field(description="a memory class of the machine, such as high")] = None
     account: str = ""
+
+
+Word = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:,|&*\[\]()@+-]*$")]
+"""A value of an option of SLURM: it stands in a batch script."""
+
+
+class SlurmSection(_Section):
+    """How SLURM is asked: for allocations (`campaign submit`, `cluster: provisioned`) and for the steps of multi-rank jobs."""
+
+    nodes: Annotated[int, Field(ge=1, description="nodes of an allocation; provisioned: one-node jobs at most")] = 1
+    nodes_min: Annotated[int, Field(ge=0, description="provisioned: one-node jobs at least")] = 0
+    walltime: Annotated[
+        str, Field(pattern=r"^(\d+-)?\d{1,3}(:\d{2}){1,2}$|^\d+$", description="HH:MM:SS, D-HH:MM:SS or minutes")
+    ] = "01:00:00"
+    cpus_per_node: Annotated[int | None, Field(ge=1, description="provisioned: CPUs of a one-node job")] = None
+    memory_per_node: Annotated[Size | None, Field(description="provisioned: memory of a one-node job")] = None
+    partition: Word = ""
+    qos: Word = ""
+    constraint: Word = ""
+    options: Annotated[list[str], Field(description="more options for sbatch, one an entry")] = []
+    prologue: Annotated[list[str], Field(description="shell lines before the run, such as module load")] = []
+    mpi: Annotated[
+        str, Field(pattern=r"^[a-z0-9_]+$", description="what `srun --mpi=` is given for multi-rank jobs")
+    ] = "pmi2"
+    launches_per_s: Annotated[float, Field(gt=0, description="multi-rank steps started a second, at most")] = 8.0
+    give_back: Annotated[bool, Field(description="release nodes for which no job is left")] = False
 
 
 class OutputsSection(_Section):
@@ -165,13 +218,15 @@ class Document(_Section):
     jobs: list[JobSection] = []
     execution: ExecutionSection = ExecutionSection()
     resources: ResourcesSection = ResourcesSection()
+    slurm: SlurmSection = SlurmSection()
     outputs: OutputsSection = OutputsSection()
 
 
 class JobType(_Section):
     """What a declarative job type means on a machine."""
 
-    threads_per_slot: Annotated[int, Field(ge=1)] = 1
+    threads_per_rank: Annotated[int, Field(ge=1)] = 1
+    gpus_per_rank: Annotated[int, Field(ge=0)] = 0
 
 
 class Machine(_Section):

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from campaign.config.diagnose import complaint, nearest, validated
-from campaign.config.schema import Document, JobSection
+from campaign.config.schema import Document, JobSection, ShapeSection
 from campaign.config.source import Layer, Path_, shown
 from campaign.core.model import Axis, JobOverride, Scalar
 from campaign.errors import CampaignError, Problem
@@ -107,7 +107,21 @@ class Strategy:
         options = validated(model, layer.values, layer, self._problems)
         dumped = base if options is None else options.model_dump(mode="json")
         timeout_s = None if job.timeout_hours is None else job.timeout_hours * 3600
-        return JobOverride(where, _picked(job.options, dumped), timeout_s)
+        return JobOverride(where, _picked(job.options, dumped), timeout_s, _reshaped(job.resources))
+
+
+_SHAPE_FIELDS = {
+    "nodes_per_job": "nodes",
+    "ranks_per_job": "ranks",
+    "threads_per_rank": "threads",
+    "memory_per_slot": "memory_bytes",
+}
+
+
+def _reshaped(section: ShapeSection) -> Options:
+    """What a job section changes of the shape."""
+    written = section.model_dump(exclude_none=True)
+    return {_SHAPE_FIELDS.get(key, key): value for key, value in written.items()}
 
 
 def _picked(written: Options, resolved: Options) -> Options:

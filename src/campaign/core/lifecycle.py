@@ -190,12 +190,6 @@ def lease_size(mean_duration_s: float | None, waiting: int, slots: int) -> int:
     return max(1, min(by_time, LEASE_MAX, waiting // (2 * max(slots, 1))))
 
 
-def window(mean_lease_s: float | None, slots: int) -> int:
-    """How many leases are in flight: two a slot for long ones, up to sixteen for very short ones."""
-    extra = 0 if mean_lease_s is None else min(14, int(0.3 / max(mean_lease_s, 1e-3)))
-    return slots * (2 + extra)
-
-
 def estimate(
     jobs: int, seconds: float | None, size_bytes: float | None, slots: int, threads: int, timeout_s: float
 ) -> dict[str, float | None]:

@@ -157,6 +157,70 @@ def task_to_json(task: Task) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
+class Shape:
+    """What one job runs on: ranks, spread evenly over whole shares of nodes."""
+
+    ranks: int = 1
+    nodes: int = 1
+    threads: int = 1  # CPUs of one rank
+    gpus_per_rank: int = 0
+    memory_bytes: int | None = None  # of the whole job; None where nobody counts it
+    warm: bool = True  # whether its process stays between jobs
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Ranks on each of its nodes."""
+        return self.ranks // self.nodes
+
+    @property
+    def cpus_per_node(self) -> int:
+        """CPUs on each of its nodes."""
+        return self.ranks_per_node * self.threads
+
+    @property
+    def gpus_per_node(self) -> int:
+        """GPUs on each of its nodes."""
+        return self.ranks_per_node * self.gpus_per_rank
+
+    @property
+    def memory_per_node(self) -> int:
+        """Bytes on each of its nodes; 0 where nobody counts them."""
+        return -(-(self.memory_bytes or 0) // self.nodes)
+
+    def __str__(self) -> str:
+        gpus = f", {self.gpus_per_rank} GPU each" if self.gpus_per_rank else ""
+        return f"{self.ranks} rank(s) of {self.threads} thread(s){gpus} on {self.nodes} node(s)"
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What of a node is ours."""
+
+    name: str
+    cpus: int
+    gpus: int = 0
+    memory_bytes: int | None = None  # None where nobody counts it
+    allocation: str = ""  # the batch job that holds it: no slot spans two of them
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A part of the allocation that runs one job at a time: a core set, GPUs, or a slice of nodes."""
+
+    number: int  # unique in a run
+    shape: Shape
+    nodes: tuple[str, ...]  # the first one launches
+    cpus: tuple[tuple[int, ...], ...]  # on each node: ordinals among the CPUs that are ours
+    gpus: tuple[tuple[int, ...], ...]  # likewise
+
+
+def slot_from_json(data: Mapping[str, Any]) -> Slot:
+    """The slot that travelled as `asdict`."""
+    numbers = {key: tuple(tuple(row) for row in data[key]) for key in ("cpus", "gpus")}
+    return Slot(data["number"], Shape(**data["shape"]), tuple(data["nodes"]), **numbers)
+
+
+@dataclass(frozen=True, slots=True)
 class JobCall:
     """The node of the graph that makes one attempt at one job."""
 
@@ -174,6 +238,9 @@ class Lease:
 
     number: int
     calls: tuple[JobCall, ...]
+    slot: Slot
+    evicted: tuple[Slot, ...] = ()  # idle slots that must be gone before this one can be made
+    starts_until_ms: int | None = None  # no call of it may begin later than this, ms since 1970-01-01 UTC
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +250,7 @@ class JobOverride:
     where: Mapping[str, tuple[Scalar, ...]]  # axis -> values; all axes must match
     config: Mapping[str, Any]  # generator options
     timeout_s: float | None = None
+    shape: Mapping[str, Any] = field(default_factory=dict)  # fields of Shape that differ
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,19 +266,40 @@ class Execution:
     order: str  # shuffled, block, or "<axis>_major"
     missing_input: str  # skip_job, skip_first_axis, refuse
     flush_interval_s: float
+    duration_axis: str  # along which run times are learned
+    walltime_quantile: float
 
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one job may use, and how many run side by side."""
+    """What one job runs on, where, and how many run side by side."""
 
-    slots: int
-    threads_per_slot: int
-    memory_per_slot_bytes: int | None
+    cluster: str  # auto, local, allocation, provisioned
+    slots: int | None  # None: as many as the nodes hold
+    shape: Shape
     job_type: str
     memory_requirement: str
     account: str
     machine: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slurm:
+    """How SLURM is asked for allocations and for steps."""
+
+    nodes: int = 1
+    nodes_min: int = 0
+    walltime: str = "01:00:00"
+    cpus_per_node: int | None = None
+    memory_per_node_bytes: int | None = None
+    partition: str = ""
+    qos: str = ""
+    constraint: str = ""
+    options: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+    mpi: str = "pmi2"
+    launches_per_s: float = 8.0
+    give_back: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +316,7 @@ class Config:
     overrides: tuple[JobOverride, ...]
     execution: Execution
     resources: Resources
+    slurm: Slurm
     directory: str  # absolute path of the campaign
     naming_scheme: str
     document: Mapping[str, Any]  # the merged YAML with every default, as frozen into the campaign

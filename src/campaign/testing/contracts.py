@@ -22,9 +22,10 @@ from typing import Any
 import numpy as np
 
 from campaign.core.identity import job_seed, resolved_config_hash, task_fingerprint
-from campaign.core.model import JobCall, Lease, Point, Task
+from campaign.core.model import JobCall, Lease, Point, Shape, Slot, Task
+from campaign.core.packing import SlotTable, widened
 from campaign.errors import JobError
-from campaign.ports import Cluster, Event, Generator, JobEnded, JobStarted, LeaseReturned
+from campaign.ports import Cluster, Event, Generator, JobEnded, JobStarted, LeaseReturned, NodeJoined
 
 
 def example_task(generator: Generator, config: Mapping[str, Any], point: Point, job: int = 0) -> Task:
@@ -114,10 +115,24 @@ class ClusterContract:
         """Run `await use(cluster, make_tasks)`; `make_tasks(n)` gives n tasks that succeed on it."""
         raise NotImplementedError
 
+    async def slots_of(self, cluster: Cluster, count: int) -> list[Slot]:
+        """Slots of one rank on the nodes that joined; TimeoutError where none does within a minute."""
+        table = SlotTable()
+        async with asyncio.timeout(60):
+            while not table.nodes:
+                event = await cluster.next_event(0.2)
+                if isinstance(event, NodeJoined):
+                    table.join(event.node)
+        node = next(iter(table.nodes.values()))
+        table.join(widened(node, Shape(), count))
+        placed = [table.place(Shape(), 0.0, 0.0) for _ in range(count)]
+        return [placement.slot for placement in placed if placement is not None]
+
     def test_every_job_is_started_ended_and_its_lease_returned(self, tmp_path: Path) -> None:
         async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
             tasks = make_tasks(5)
-            cluster.submit([_lease(0, tasks[:2]), _lease(1, tasks[2:])])
+            one, other = await self.slots_of(cluster, 2)
+            cluster.submit([_lease(0, tasks[:2], one), _lease(1, tasks[2:], other)])
             return await _until_returned(cluster, 2)
 
         events = self.with_cluster(use, tmp_path)
@@ -130,7 +145,8 @@ class ClusterContract:
 
     def test_the_jobs_of_a_lease_run_in_their_order(self, tmp_path: Path) -> None:
         async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
-            cluster.submit([_lease(0, list(reversed(make_tasks(4))))])
+            (slot,) = await self.slots_of(cluster, 1)
+            cluster.submit([_lease(0, list(reversed(make_tasks(4))), slot)])
             return await _until_returned(cluster, 1)
 
         events = self.with_cluster(use, tmp_path)
@@ -138,22 +154,45 @@ class ClusterContract:
 
     def test_a_drained_cluster_gives_leases_back_unbegun(self, tmp_path: Path) -> None:
         async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
+            (slot,) = await self.slots_of(cluster, 1)
             cluster.drain()
-            cluster.submit([_lease(0, make_tasks(3))])
+            cluster.submit([_lease(0, make_tasks(3), slot)])
             return await _until_returned(cluster, 1)
 
         events = self.with_cluster(use, tmp_path)
         assert events == [LeaseReturned(0, None)]
 
+    def test_no_job_begins_after_the_last_moment_for_it(self, tmp_path: Path) -> None:
+        async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
+            (slot,) = await self.slots_of(cluster, 1)
+            cluster.submit([_lease(0, make_tasks(3), slot, until_ms=1)])
+            return await _until_returned(cluster, 1)
+
+        assert self.with_cluster(use, tmp_path) == [LeaseReturned(0, (0, 1, 2))]
+
+    def test_a_slot_comes_after_those_that_it_evicts(self, tmp_path: Path) -> None:
+        async def use(cluster: Cluster, make_tasks: Any) -> list[Event]:
+            one, other = await self.slots_of(cluster, 2)
+            tasks = make_tasks(2)
+            cluster.submit([_lease(0, tasks[:1], one)])
+            events = await _until_returned(cluster, 1)
+            cluster.submit([replace(_lease(1, tasks[1:], other), evicted=(one,))])
+            return events + await _until_returned(cluster, 1)
+
+        events = self.with_cluster(use, tmp_path)
+        assert [e.lease for e in events if isinstance(e, LeaseReturned)] == [0, 1]
+        assert all(e.record.outcome == "completed" for e in events if isinstance(e, JobEnded))
+
     def test_nothing_happens_where_nothing_was_submitted(self, tmp_path: Path) -> None:
         async def use(cluster: Cluster, _: Any) -> Event | None:
+            await self.slots_of(cluster, 1)
             return await cluster.next_event(0.05)
 
         assert self.with_cluster(use, tmp_path) is None
 
 
-def _lease(number: int, tasks: list[Task]) -> Lease:
-    return Lease(number, tuple(JobCall(task) for task in tasks))
+def _lease(number: int, tasks: list[Task], slot: Slot, until_ms: int | None = None) -> Lease:
+    return Lease(number, tuple(JobCall(task) for task in tasks), slot, starts_until_ms=until_ms)
 
 
 def _job_of(event: Event) -> int | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from campaign.core.model import Lease, Record, Task
-from campaign.ports import Begun, Event, JobEnded, JobStarted, LeaseLost, LeaseReturned
+from campaign.core.model import Lease, Node, Record, Slot, Task
+from campaign.ports import Begun, Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
 
 Run = Callable[[Task], Record]
 
@@ -14,12 +15,16 @@ Run = Callable[[Task], Record]
 class InlineCluster:
     """Implements `ports.Cluster`. `lose` names leases whose worker dies after their first job was begun."""
 
-    def __init__(self, run: Run, slots: int = 2, lose: Iterable[int] = (), *, repeat_ends: bool = False) -> None:
-        self.slots = slots
+    def __init__(
+        self, run: Run, nodes: Sequence[Node] = (Node("inline", 2),), lose: Iterable[int] = (), *,
+        repeat_ends: bool = False,
+    ) -> None:  # fmt: skip
+        self.abandoned: list[Slot] = []
+        self.released: list[str] = []
         self.journal: list[Begun | Record] = []
         self._run, self._lose, self._repeat = run, set(lose), repeat_ends
         self._waiting: deque[Lease] = deque()
-        self._events: deque[Event] = deque()
+        self._events: deque[Event] = deque(NodeJoined(node) for node in nodes)
         self._draining = False
 
     def submit(self, leases: Iterable[Lease]) -> None:
@@ -36,6 +41,25 @@ class InlineCluster:
         """Give back what was not begun."""
         self._draining = True
 
+    def abandon(self, slots: Sequence[Slot], why: str) -> None:
+        """Nothing runs between two calls of this cluster."""
+        self.abandoned.extend(slots)
+
+    def expects_nodes(self) -> bool:
+        """All of them are there from the beginning."""
+        return False
+
+    def release(self, nodes: Sequence[str]) -> None:
+        """Note what is given back."""
+        self.released.extend(nodes)
+
+    def lose_node(self, name: str) -> None:
+        """Let a node die, whatever waits for it; call it between two events."""
+        for lease in [lease for lease in self._waiting if name in lease.slot.nodes]:
+            self._waiting.remove(lease)
+            self._events.append(LeaseLost(lease.number, ""))
+        self._events.append(NodeLost(name))
+
     def read(self, worker: str | None = None) -> Iterator[Begun | Record]:
         """The journal of the one worker (`ports.Journals`)."""
         yield from self.journal
@@ -50,6 +74,9 @@ class InlineCluster:
             return
         for n, call in enumerate(lease.calls):
             task = call.task
+            if lease.starts_until_ms is not None and time.time() * 1000 > lease.starts_until_ms:
+                yield LeaseReturned(lease.number, tuple(left.task.job for left in lease.calls[n:]))
+                return
             self.journal.append(Begun(task.job, task.attempt, task.batch, 0))
             if lease.number in self._lose and n == len(lease.calls) // 2:
                 yield LeaseLost(lease.number, "inline")

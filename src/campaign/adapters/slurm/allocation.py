@@ -1,0 +1,161 @@
+"""What an allocation is: read in one place, through one table, and asked again, since limits and nodes change."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from campaign.adapters.slurm.ask import ask, attempt
+from campaign.core.model import Node
+from campaign.errors import Code, UsageError
+
+REFRESH_S = 30.0
+"""Time between two questions to the controller."""
+
+MIB = 2**20
+RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
+
+
+def _seconds(text: str) -> float | None:
+    """A local time of SLURM, seconds since 1970-01-01 UTC; None for Unknown, None, N/A."""
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+FACTS: dict[str, tuple[str, Callable[[str], Any]]] = {
+    "job_id": (r"JobId=(\d+)", str),
+    "name": (r"JobName=(\S+)", str),
+    "state": (r"JobState=(\w+)", str),
+    "began_s": (r"StartTime=(\S+)", _seconds),
+    "ends_s": (r"EndTime=(\S+)", _seconds),
+    "unlimited": (r"TimeLimit=(\S+)", lambda text: text == "UNLIMITED"),
+}
+"""Facts of a job: where `scontrol show job` says them, and what they mean."""
+
+_SHARES = re.compile(r"Nodes=(\S+) CPU_IDs=(\S+) Mem=(\d+) GRES=(\S*)")
+"""What of each node is the job's, a line for nodes that are alike (`scontrol -d show job`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """One job of SLURM, and what it holds."""
+
+    job_id: str
+    name: str
+    state: str
+    began_s: float | None  # seconds since 1970-01-01 UTC
+    ends_s: float | None  # likewise; None where nothing ends it
+    nodes: tuple[Node, ...]
+
+
+def job_here(environment: Mapping[str, str]) -> str | None:
+    """Number of the job that we are in; None outside."""
+    return environment.get("SLURM_JOB_ID") or None
+
+
+def read_allocation(job_id: str) -> Allocation:
+    """What a job holds now; UsageError where it is over or unknown."""
+    done = attempt(("scontrol", "-d", "show", "job", job_id))
+    if done.returncode and "Invalid job id" not in done.stderr:
+        raise UsageError(
+            Code.SLURM_REFUSED, f"scontrol could not tell about job {job_id}: {done.stderr.strip()}",
+            action="wait for the controller, and try again",
+        )  # fmt: skip
+    found = parse_job(done.stdout, hostnames) if not done.returncode else None
+    if found is None or found.state not in RUNNING:
+        state = f"is {found.state}" if found is not None else "is unknown to SLURM"
+        raise UsageError(
+            Code.ALLOCATION_GONE, f"the allocation {job_id} {state}",
+            action="leave its shell (exit), make a new one, and start again: nothing that was done is lost",
+        )  # fmt: skip
+    return found
+
+
+def parse_job(text: str, expand: Callable[[str], list[str]]) -> Allocation:
+    """The allocation in the words of `scontrol -d show job`; `expand` spells out a list of hosts."""
+    facts = {name: meaning(_first(pattern, text)) for name, (pattern, meaning) in FACTS.items()}
+    if facts.pop("unlimited"):
+        facts["ends_s"] = None
+    nodes = [
+        Node(name, _count(cpus), _gpus(gres), int(memory) * MIB or None, facts["job_id"])
+        for hosts, cpus, memory, gres in _SHARES.findall(text)
+        for name in expand(hosts)
+    ]
+    return Allocation(**facts, nodes=tuple(nodes))
+
+
+def hostnames(hosts: str) -> list[str]:
+    """`n[01-03]` spelt out."""
+    return ask("scontrol", "show", "hostnames", hosts).split()
+
+
+def _first(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    return found.group(1) if found else ""
+
+
+def _count(ids: str) -> int:
+    """How many numbers `0-3,8` has."""
+    ranges = [part.split("-") for part in ids.split(",") if part]
+    return sum(int(ends[-1]) - int(ends[0]) + 1 for ends in ranges)
+
+
+def _gpus(gres: str) -> int:
+    """GPUs of `gpu:2(IDX:0-1)` or `gpu:a100:4(IDX:0-3),...`."""
+    return sum(int(number) for number in re.findall(r"gpu(?::[^:(,]+)?:(\d+)", gres))
+
+
+def address_towards(node: str) -> str:
+    """The address of this host that `node` can reach: what the routing table says about the way there."""
+    shown = ask("scontrol", "show", "node", node)
+    target = _first(r"NodeAddr=(\S+)", shown) or node
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((target, 9))
+        return str(probe.getsockname()[0])
+
+
+class AllocationWatch:
+    """The allocation as it was last heard of."""
+
+    def __init__(self, allocation: Allocation) -> None:
+        self._lock = threading.Lock()
+        self.current = allocation
+        self.gone = ""  # why it is no more
+        self._asked = time.monotonic()
+
+    def left_s(self) -> float | None:
+        """Seconds until it ends; None where nothing ends it. Asks nobody."""
+        ends = self.current.ends_s
+        return None if ends is None else ends - time.time()
+
+    def refresh(self, *, at_once: bool = False) -> None:
+        """Ask SLURM again, if it is time; whatever it can't tell now stays as it was."""
+        with self._lock:
+            if not at_once and time.monotonic() - self._asked < REFRESH_S:
+                return
+            self._asked = time.monotonic()
+            try:
+                self.current = read_allocation(self.current.job_id)
+            except UsageError as error:
+                if error.code is Code.ALLOCATION_GONE:
+                    self.gone = error.message
+
+
+def node_here(environment: Mapping[str, str]) -> Node:
+    """The node that this process runs on, as its own job holds it."""
+    name = environment["SLURMD_NODENAME"]
+    held = read_allocation(environment["SLURM_JOB_ID"])
+    return next(node for node in held.nodes if node.name == name)
+
+
+def known_node(nodes: Mapping[str, Node], environment: Mapping[str, str]) -> Node:
+    """The node that this process runs on, out of those that the coordinator knows."""
+    return nodes[environment["SLURMD_NODENAME"]]

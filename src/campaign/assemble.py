@@ -1,0 +1,174 @@
+"""Where we are, and what to run on there: chooses the adapters that bring nodes, and makes the slots on each of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign.adapters import local
+from campaign.adapters.slurm import allocation
+from campaign.adapters.slurm.allocation import AllocationWatch
+from campaign.adapters.slurm.ask import scrubbed
+from campaign.adapters.slurm.steps import RankStep, StepNames, WorkerSteps
+from campaign.core.model import Config, Node, Shape, Slot
+from campaign.core.packing import capacity, widened
+from campaign.errors import Code, UsageError
+from campaign.generators import find
+from campaign.layout import Layout
+from campaign.plan import Plan
+
+if TYPE_CHECKING:
+    from campaign.adapters.dask import DaskCluster, WorkerSource
+    from campaign.adapters.slots import SlotPool
+
+LOCAL, ALLOCATION, PROVISIONED = "local", "allocation", "provisioned"
+INTERACTIVE_STEP = 4294967290
+"""Steps from here on are SLURM's own: batch scripts and the shells of `salloc`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlotSpec:
+    """What a worker needs to know to make its slots; travels to it."""
+
+    directory: str
+    generator: str
+    config: Mapping[str, Any]
+    ranks: RankStep | None = None  # None: no SLURM, ranks by mpiexec
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a run takes place."""
+
+    kind: str  # local, allocation, provisioned
+    nodes: tuple[Node, ...]  # those that are known before it begins
+    watch: AllocationWatch | None = None
+
+    def left_s(self) -> float | None:
+        """Seconds until it ends; None where nothing ends it."""
+        return None if self.watch is None else self.watch.left_s()
+
+    def capacity(self, config: Config) -> int:
+        """Slots of the usual shape that it holds."""
+        most = capacity(config.resources.shape, self.nodes)
+        return most if config.resources.slots is None else min(most, config.resources.slots)
+
+
+def find_place(config: Config, environment: Mapping[str, str] = os.environ) -> Place:
+    """Where the run of a configuration takes place; UsageError where it demands an allocation and there is none."""
+    wanted, job = config.resources.cluster, allocation.job_here(environment)
+    if wanted == PROVISIONED:
+        return Place(PROVISIONED, tuple(_provisioned_nodes(config)))
+    if wanted == ALLOCATION and job is None:
+        raise UsageError(
+            Code.ALLOCATION_MISSING,
+            "resources.cluster is `allocation`, and this is no allocation of SLURM",
+            action="start it inside salloc or sbatch, let `campaign submit` do that, or set resources.cluster: local",
+        )
+    if job is None or wanted == LOCAL:
+        shape, slots = config.resources.shape, config.resources.slots
+        node = local.this_node()
+        return Place(LOCAL, (node if slots is None else widened(node, shape, slots),))
+    watch = AllocationWatch(allocation.read_allocation(job))
+    return Place(ALLOCATION, watch.current.nodes, watch)
+
+
+def _provisioned_nodes(config: Config) -> list[Node]:
+    asked = config.slurm
+    node = Node("job", asked.cpus_per_node or 1, config.resources.shape.gpus_per_node, asked.memory_per_node_bytes)
+    return [node] * asked.nodes
+
+
+def require_room(place: Place, shapes: Sequence[Shape]) -> None:
+    """UsageError where a job does not fit into what there is."""
+    nodes = place.nodes if place.kind != PROVISIONED else place.nodes[:1]  # ranks of a job never span two of them
+    for shape in shapes:
+        if not capacity(shape, nodes):
+            have = {f"{n.cpus} CPUs, {n.gpus} GPUs{_memory(n.memory_bytes)}" for n in nodes}
+            needs = f"{shape}{_memory(shape.memory_bytes)}"
+            raise UsageError(
+                Code.ALLOCATION_TOO_SMALL,
+                f"a job needs {needs}; here are {len(nodes)} node(s) of {' or '.join(sorted(have))}",
+                action="ask for more (salloc, slurm.nodes), or for less a job (resources.*_per_job, *_per_rank, memory_per_slot)",
+            )
+
+
+def _memory(size_bytes: int | None) -> str:
+    return f", {size_bytes / 2**30:.3g} GiB" if size_bytes else ""
+
+
+async def open_cluster(plan: Plan, place: Place, layout: Layout, dashboard: str | None) -> DaskCluster:
+    """The cluster on which a plan runs there."""
+    from campaign.adapters.dask import DaskCluster
+
+    config = plan.config
+    names = StepNames.of(str(layout.root), f"{os.getpid():x}")
+    overlaps = 0 <= int(os.environ.get("SLURM_STEP_ID", "-1")) < INTERACTIVE_STEP
+    ranks = None if place.kind == LOCAL else RankStep(names, config.slurm.mpi, overlaps)
+    spec = SlotSpec(str(layout.root), config.generator, config.options, ranks)
+    source, describe = _source(place, layout, names, dashboard)
+    return await DaskCluster.open(source, partial(make_slots, spec), describe)
+
+
+def _source(
+    place: Place, layout: Layout, names: StepNames, dashboard: str | None
+) -> tuple[WorkerSource, Callable[[], Node]]:
+    """Who brings the workers, and how a worker tells which node it is on."""
+    from campaign.adapters.dask import Credentials, NannyWorker, StepWorkers
+
+    if place.watch is not None:
+        known = {node.name: node for node in place.nodes}
+        threads = 2 * max(node.cpus for node in place.nodes)
+        scratch = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - on each node its own
+        steps = WorkerSteps(
+            place.watch, names, layout.logs / f"workers-{place.watch.current.job_id}.log", threads, scratch
+        )
+        host = allocation.address_towards(place.nodes[0].name)
+        credentials = Credentials.make(layout.metadata)
+        return StepWorkers(steps, host, dashboard, credentials), partial(known_here, known)
+    (node,) = place.nodes
+    return NannyWorker(2 * node.cpus, dashboard), partial(_same, node)
+
+
+def _same(node: Node) -> Node:
+    return node
+
+
+def known_here(nodes: Mapping[str, Node]) -> Node:
+    """The node that this worker is on, out of those that the coordinator knows."""
+    return allocation.known_node(nodes, os.environ)
+
+
+def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
+    """The supervisor of the slots that the worker at an address launches, made there."""
+    from campaign.adapters.journal import JournalDirectory, JournalFile
+    from campaign.adapters.slots import SlotPool
+    from campaign.attempt import blank_record
+
+    layout = Layout(Path(spec.directory))
+    launcher = local.ProcessLauncher(
+        {"generator": spec.generator, "config": dict(spec.config), "directory": spec.directory},
+        find(spec.generator).environment(spec.directory),
+        layout.logs / f"slot-{worker.rpartition('/')[2].replace(':', '_')}",
+        partial(slot_command, spec.ranks),
+    )
+    journal = JournalFile(JournalDirectory(layout.journals).file(worker))
+    return SlotPool(launcher, journal, local.SystemClock(), blank_record)
+
+
+def slot_command(ranks: RankStep | None, slot: Slot, program: tuple[str, ...]) -> local.Command:
+    """How the program of a slot is started: a child, or one of many ranks."""
+    import signal
+
+    if slot.shape.ranks == 1 and ranks is None:
+        return local.plain_command(program)
+    if ranks is None:
+        return local.mpiexec_command(slot, program)
+    environment = scrubbed(os.environ)
+    if slot.shape.ranks == 1:
+        return local.Command(program, environment)
+    return local.Command(ranks.argv(slot, program), environment, ends_by=signal.SIGTERM, swept_by=ranks.sweep(slot))

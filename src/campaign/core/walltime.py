@@ -1,0 +1,147 @@
+"""How long jobs take, learned from those that ended, and which of them still fits before an allocation ends."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict, deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from statistics import NormalDist, fmean
+
+import numpy as np
+import numpy.typing as npt
+
+Group = int
+"""Number of the jobs that are expected to take equally long, such as those of one redshift on one shape."""
+
+REMEMBERED = 400
+"""Durations kept of each group; older ones are forgotten, since machines and models change."""
+
+UNKNOWN_SPREAD = 0.3
+"""Relative spread that is assumed as long as no group has two durations."""
+
+SPREAD_MIN = 0.01
+GRID = 600
+"""Steps of time in which the end of an allocation is filled."""
+
+HORIZON = 4.0
+"""Lengths of the longest job before the end from which on jobs are chosen so that they fill what is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sample:
+    """The durations of a group, summed up."""
+
+    n: int
+    mean: float
+    squares: float  # sum of squared relative deviations from the mean
+    quantile: float
+
+
+@dataclass(slots=True)
+class Durations:
+    """Seconds that completed jobs took, by group; `quantile` of them must end before the limit."""
+
+    quantile: float
+    _seen: dict[Group, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=REMEMBERED)))
+    _at_least: dict[Group, float] = field(default_factory=dict)
+    _samples: dict[Group, _Sample] = field(default_factory=dict)  # of what was noted so far, where it was asked for
+
+    def note(self, group: Group, seconds: float) -> None:
+        """A job of the group completed."""
+        self._seen[group].append(seconds)
+        self._samples.pop(group, None)
+
+    def note_unfinished(self, group: Group, seconds: float) -> None:
+        """A job of the group was cut off after so long: it takes longer than that."""
+        self._at_least[group] = max(seconds, self._at_least.get(group, 0.0))
+
+    @property
+    def known(self) -> bool:
+        """Whether any job has completed, or was cut off."""
+        return bool(self._seen) or bool(self._at_least)
+
+    def estimates(self, groups: Iterable[Group]) -> dict[Group, Estimate]:
+        """What jobs of each group are expected to take, in the order given; empty where nothing is known.
+
+        The bound is the larger of the sample's quantile and of the one-sided prediction bound of a normal distribution,
+        mean + z spread sqrt(1 + 1/n), where small samples borrow the relative spread of all groups. A group without
+        durations takes the mean and the largest bound of the others.
+        """
+        samples = {group: self._sample(group) for group in self._seen}
+        spread = _pooled_spread(samples.values())
+        known = {group: Estimate(sample.mean, self._bound(sample, spread)) for group, sample in samples.items()}
+        known |= {
+            group: Estimate(max(least, known[group].mean_s if group in known else 0.0), least * (1 + spread))
+            for group, least in self._at_least.items()
+            if group not in known or known[group].bound_s < least
+        }
+        if not known:
+            return {}
+        means, bounds = zip(*((e.mean_s, e.bound_s) for e in known.values()), strict=True)
+        other = Estimate(fmean(means), max(bounds))
+        return {group: known.get(group, other) for group in groups}
+
+    def _sample(self, group: Group) -> _Sample:
+        if group not in self._samples:
+            seen = np.fromiter(self._seen[group], float)
+            mean = float(seen.mean())
+            squares = float(((seen / mean - 1) ** 2).sum()) if mean > 0 else 0.0
+            self._samples[group] = _Sample(len(seen), mean, squares, float(np.quantile(seen, self.quantile)))
+        return self._samples[group]
+
+    def _bound(self, sample: _Sample, pooled: float) -> float:
+        own = math.sqrt(sample.squares / (sample.n - 1)) if sample.n > 1 else pooled
+        weight = (sample.n - 1) / (sample.n + 3)
+        spread = max(math.sqrt(weight * own**2 + (1 - weight) * pooled**2), SPREAD_MIN)
+        z = NormalDist().inv_cdf(self.quantile)
+        return max(sample.mean * (1 + z * spread * math.sqrt(1 + 1 / sample.n)), sample.quantile)
+
+
+def _pooled_spread(samples: Iterable[_Sample]) -> float:
+    """Relative spread of durations inside groups."""
+    kept = [sample for sample in samples if sample.n > 1]
+    freedom = sum(sample.n - 1 for sample in kept)
+    return math.sqrt(sum(sample.squares for sample in kept) / freedom) if freedom else UNKNOWN_SPREAD
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a group's jobs are expected to take."""
+
+    mean_s: float
+    bound_s: float
+
+
+def choose(left_s: float, groups: Mapping[Group, Estimate]) -> Group | None:
+    """The group whose job should start in a slot that has `left_s` seconds, so that least of them stays unused.
+
+    `groups` are those that have jobs, in the order in which they would be taken. Far from the end it is the first.
+    None where no job would end in time.
+    """
+    fitting = {group: e for group, e in groups.items() if e.bound_s <= left_s}
+    if not fitting:
+        return None
+    longest = max(e.bound_s for e in groups.values())
+    if left_s > HORIZON * longest:
+        return next(iter(fitting))
+    step = HORIZON * longest / GRID
+    filled = _filled(frozenset((round(e.mean_s / step), math.ceil(e.bound_s / step)) for e in groups.values()))
+
+    def total(group: Group) -> float:
+        mean = fitting[group].mean_s
+        return mean + float(filled[min(max(int((left_s - mean) / step), 0), GRID)]) * step
+
+    return max(fitting, key=total)
+
+
+@lru_cache(maxsize=64)
+def _filled(jobs: frozenset[tuple[int, int]]) -> npt.NDArray[np.float64]:
+    """Most time, in steps, that a sequence of jobs fills of each number of steps; each must be bound to end in time."""
+    best = np.zeros(GRID + 1)
+    kinds = [(max(mean, 1), max(bound, 1)) for mean, bound in jobs]
+    for left in range(1, GRID + 1):
+        options = [mean + best[max(left - mean, 0)] for mean, bound in kinds if bound <= left]
+        best[left] = max(options, default=0.0)
+    return best

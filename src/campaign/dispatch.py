@@ -1,0 +1,304 @@
+"""What starts next, and where: the jobs that are left, the slots, and the time until the allocation ends. No I/O."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from campaign.core import lifecycle
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Lease, Node, Record, Shape, Slot, State
+from campaign.core.packing import LaunchRate, Placement, SlotTable
+from campaign.core.walltime import Durations, Estimate, choose
+from campaign.graph import build_graph, pack
+from campaign.plan import Plan
+
+RETRIES_GATHER_S = 5.0
+"""How long retries that are due wait for others, so that they share a batch, while other work is there."""
+
+AHEAD = 64
+"""Jobs of a batch that are ready ahead of those that can start, so that there is something to choose from."""
+
+PASSED_OVER = 4
+"""Times its nodes' worth of slots that a job is passed over before nodes are kept for it."""
+
+TAIL_ROUNDS = 2
+"""Rounds of the slots before the end of a campaign from which on the longest jobs start first."""
+
+QUEUE_AHEAD_S = 0.5
+"""Leases shorter than this wait behind one another in a slot, so that it is never idle between them."""
+
+Kind = tuple[int, int]
+"""(number of the shape, number of the duration group): jobs that may stand for one another."""
+
+
+@dataclass(slots=True)
+class OpenBatch:
+    """A batch some of whose jobs have not had their attempt yet."""
+
+    waiting: set[int]
+    records: list[Record] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """A job that may start."""
+
+    place: int  # in the order in which jobs became ready
+    batch: int
+    job: int
+
+
+class _Backlog:
+    """Jobs that no batch has taken yet, in the order of the plan."""
+
+    def __init__(self, order: npt.NDArray[np.int64], kind_of: npt.NDArray[np.int64]) -> None:
+        self._order, self._kind_of = order, kind_of[order]
+        self._left = np.ones(len(order), bool)
+        self._first = 0
+        self.count = len(order)
+        self._counts = np.bincount(self._kind_of) if len(order) else np.zeros(1, int)
+
+    def take(self, count: int, kind: int | None = None) -> list[int]:
+        """The next jobs, or the next of one kind."""
+        if kind is None:
+            places = self._first + np.flatnonzero(self._left[self._first :])[:count]
+        else:
+            places = np.flatnonzero(self._left & (self._kind_of == kind))[:count]
+        self._left[places] = False
+        self.count -= len(places)
+        np.subtract.at(self._counts, self._kind_of[places], 1)
+        if kind is None and len(places):
+            self._first = int(places[-1]) + 1
+        return [int(job) for job in self._order[places]]
+
+    def kinds(self) -> list[int]:
+        """Kinds of which jobs are left."""
+        return [int(kind) for kind in np.flatnonzero(self._counts)]
+
+
+class Dispatcher:
+    """Decides which jobs start in which slots. Every method is told the time."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        table: JobTable,
+        reserve: Callable[[], int],
+        durations: Durations,
+        rate: LaunchRate,
+        durations_s: Iterable[tuple[int, float]] = (),
+    ) -> None:
+        self._plan, self._table, self._reserve, self._rate = plan, table, reserve, rate
+        self._durations = durations
+        self.slots = SlotTable(plan.config.resources.slots)
+        self.open: dict[int, OpenBatch] = {}
+        self._groups = plan.duration_groups
+        order = plan.order[table.state[plan.order] == State.PENDING]
+        self._kind_of = plan.shape_of * self._groups + plan.duration_group_of
+        self._backlog = _Backlog(order, self._kind_of)
+        self._ready: dict[int, deque[_Ready]] = {}
+        self._retries: list[tuple[float, int]] = []  # heap of (due, job)
+        self._became_ready = self._put_back = self._leases_made = 0
+        self._passed_over: dict[int, int] = {}  # number of a shape -> placements of others while it waited
+        for job, seconds in durations_s:
+            durations.note(int(self._kind_of[job]), seconds)
+
+    # What is left.
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that could start now or have not been looked at."""
+        return self._backlog.count + sum(len(queue) for queue in self._ready.values())
+
+    @property
+    def retries(self) -> int:
+        """Jobs whose delay is not over."""
+        return len(self._retries)
+
+    def unplaceable(self) -> Shape | None:
+        """A shape that waits and for which even the empty nodes are too small; None where all that waits fits."""
+        shapes = {kind // self._groups for kind in self._kinds()}
+        misfits = [self._plan.shapes[n] for n in sorted(shapes) if not self.slots.capacity(self._plan.shapes[n])]
+        return misfits[0] if misfits and len(misfits) == len(shapes) else None
+
+    def retry(self, job: int, due_s: float) -> None:
+        """Give a job another attempt from `due_s` on."""
+        heapq.heappush(self._retries, (due_s, job))
+
+    def put_back(self, batch: int, jobs: Sequence[int]) -> None:
+        """Jobs of a batch that were not begun go back to the front."""
+        for job in reversed(jobs):
+            self._put_back -= 1
+            self._queue(job).appendleft(_Ready(self._put_back, batch, job))
+
+    def note(self, record: Record, *, completed: bool) -> None:
+        """Learn from an attempt that completed, or that was cut off."""
+        kind = int(self._kind_of[record.job])
+        if completed:
+            self._durations.note(kind, record.duration_s)
+        else:
+            self._durations.note_unfinished(kind, record.duration_s)
+
+    # Batches.
+
+    def _open_batch(self, jobs: Sequence[int]) -> None:
+        if not jobs:
+            return
+        number = self._reserve()
+        self.open[number] = OpenBatch(set(jobs))
+        for job in jobs:
+            self._became_ready += 1
+            self._queue(job).append(_Ready(self._became_ready, number, job))
+
+    def _queue(self, job: int) -> deque[_Ready]:
+        return self._ready.setdefault(int(self._kind_of[job]), deque())
+
+    def ended(self, record: Record) -> list[Record] | None:
+        """Put a concluded record into its batch; the batch's records where it is complete now."""
+        batch = self.open[record.batch]
+        batch.records.append(record)
+        batch.waiting.discard(record.job)
+        if batch.waiting:
+            return None
+        return self.open.pop(record.batch).records
+
+    def close_batches(self) -> Iterator[tuple[int, list[Record]]]:
+        """At the end of a run every batch is complete with what it has."""
+        for number, batch in self.open.items():
+            if batch.records:
+                yield number, batch.records
+        self.open.clear()
+
+    def _promote_retries(self, now_s: float) -> None:
+        """Jobs whose delay is over become a batch of their own."""
+        if not self._retries or self._retries[0][0] > now_s:
+            return
+        if self.waiting and now_s - self._retries[0][0] < RETRIES_GATHER_S:
+            return
+        due: list[int] = []
+        while self._retries and self._retries[0][0] <= now_s and len(due) < self._plan.config.execution.batch_size:
+            due.append(heapq.heappop(self._retries)[1])
+        self._open_batch(due)
+
+    # Nodes.
+
+    def join(self, node: Node) -> None:
+        """A node is there."""
+        self.slots.join(node)
+
+    def leave(self, name: str) -> list[Slot]:
+        """A node is gone: the slots that are gone with it."""
+        return self.slots.leave(name)
+
+    def capacity(self) -> int:
+        """Slots that the nodes hold side by side, of the shape that most jobs have."""
+        return self.slots.capacity(self._plan.shapes[0])
+
+    # Leases.
+
+    def next_leases(self, now_s: float, left_s: float | None, now_ms: int) -> list[Lease]:
+        """Leases that can start now; `left_s` seconds are left for jobs, None where nothing ends."""
+        self._promote_retries(now_s)
+        leases: list[Lease] = []
+        while (lease := self._next_lease(now_s, left_s, now_ms)) is not None:
+            leases.append(lease)
+        return leases
+
+    def _top_up(self) -> None:
+        """Have jobs ready ahead of those that start, as far as there are any."""
+        while self._backlog.count and sum(map(len, self._ready.values())) < AHEAD:
+            self._open_batch(self._backlog.take(self._plan.config.execution.batch_size))
+
+    def nothing_fits(self, left_s: float) -> bool:
+        """Whether no job that waits is expected to end in time."""
+        estimates = self._durations.estimates(self._kinds())
+        return bool(estimates) and all(e.bound_s > left_s for e in estimates.values())
+
+    def _next_lease(self, now_s: float, left_s: float | None, now_ms: int) -> Lease | None:
+        self._top_up()
+        wanted = kinds = self._kinds()
+        estimates = self._durations.estimates(kinds)
+        blocked: set[int] = set()  # shapes that can't be placed now
+        while wanted := [kind for kind in wanted if kind // self._groups not in blocked]:
+            kind = self._choose(wanted, estimates, left_s)
+            if kind is None:
+                return None
+            lease = self._lease(kind, estimates.get(kind), now_s, left_s, now_ms)
+            if lease is not None:
+                self._note_passed_over(blocked, kind // self._groups, now_s)
+                return lease
+            blocked.add(kind // self._groups)
+        return None
+
+    def _kinds(self) -> list[int]:
+        """Kinds of which jobs wait, in the order in which they are due."""
+        ready = sorted((queue[0].place, kind) for kind, queue in self._ready.items() if queue)
+        known = [kind for _, kind in ready]
+        return known + [kind for kind in self._backlog.kinds() if kind not in self._ready or not self._ready[kind]]
+
+    def _choose(self, kinds: Sequence[int], estimates: dict[int, Estimate], left_s: float | None) -> int | None:
+        """Which kind of job starts next: by order, by what fills the time that is left, or the longest at the very end."""
+        if estimates and left_s is not None and (fills := choose(left_s, {k: estimates[k] for k in kinds})) != kinds[0]:
+            return fills
+        if estimates and len(kinds) > 1 and self.waiting <= TAIL_ROUNDS * max(self.capacity(), 1):
+            fitting = [kind for kind in kinds if left_s is None or estimates[kind].bound_s <= left_s]
+            return max(fitting, key=lambda kind: estimates[kind].mean_s)
+        return kinds[0]
+
+    def _lease(
+        self, kind: int, estimate: Estimate | None, now_s: float, left_s: float | None, now_ms: int
+    ) -> Lease | None:
+        shape = self._plan.shapes[kind // self._groups]
+        mean = estimate.mean_s if estimate else None
+        size = lifecycle.lease_size(mean, self.waiting, self.slots.capacity(shape))
+        if left_s is not None and estimate is not None:
+            size = max(1, min(size, int(left_s / max(estimate.bound_s, 1e-6))))
+        ends = now_s + size * (mean or 0.0)
+        depth = 2 if mean is not None and mean * size < QUEUE_AHEAD_S else 1
+        placement = self.slots.place(shape, now_s, ends, depth=depth, may_make=self._may_make(shape, now_s))
+        if placement is None:
+            return None
+        if placement.fresh and shape.ranks > 1:
+            self._rate.take()
+        until = None
+        if left_s is not None:
+            until = now_ms + round(1000 * max(left_s - (estimate.bound_s if estimate else 0.0), 0.0))
+        return self._packed(kind, size, placement, until)
+
+    def _may_make(self, shape: Shape, now_s: float) -> bool:
+        return shape.ranks == 1 or self._rate.allows(now_s)
+
+    def _packed(self, kind: int, size: int, placement: Placement, until_ms: int | None) -> Lease:
+        if not self._ready.get(kind):
+            batch_size = self._plan.config.execution.batch_size
+            self._open_batch(self._backlog.take(min(max(size, self.slots.busy), batch_size), kind))
+        picked = [self._ready[kind].popleft()]
+        picked += self._mates(kind, picked[0].batch, size - 1)
+        attempts = ((r.job, int(self._table.attempt[r.job]) + 1, r.batch) for r in picked)
+        calls = build_graph(self._plan, attempts)
+        self._leases_made += 1
+        return pack(calls, self._leases_made - 1, placement.slot, placement.evicted, until_ms)
+
+    def _mates(self, kind: int, batch: int, count: int) -> Iterator[_Ready]:
+        """Jobs that share a lease with one of `kind`: of the same shape and batch, in order."""
+        shape = kind // self._groups
+        queues = [queue for other, queue in self._ready.items() if other // self._groups == shape] if count else []
+        for _ in range(count):
+            heads = [queue for queue in queues if queue and queue[0].batch == batch]
+            if not heads:
+                return
+            yield min(heads, key=lambda queue: queue[0].place).popleft()
+
+    def _note_passed_over(self, blocked: set[int], placed: int, now_s: float) -> None:
+        """Keep nodes for a shape that was passed over too often by others."""
+        self._passed_over.pop(placed, None)
+        for number in blocked:
+            self._passed_over[number] = self._passed_over.get(number, 0) + 1
+            if self._passed_over[number] > PASSED_OVER * max(len(self.slots.nodes), 1):
+                self.slots.reserve(self._plan.shapes[number], now_s)
