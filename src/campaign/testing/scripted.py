@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -32,6 +33,8 @@ class ScriptedOptions(BaseModel):
     """Time of a successful attempt."""
     truth: str = ""
     """File that gets a line from each attempt, written by the job itself: the oracle of a test."""
+    rank_truth: str = ""
+    """File that gets a line from each rank of each attempt: name, attempt, rank, size, node, begin, end (s, Unix)."""
     inputs: str = ""
     """Directory that must hold a file `<realization>_<redshift>` for each job, if set."""
     slot_fails: bool = False
@@ -47,7 +50,7 @@ class Scripted:
     version = "1"
     suffix = ".txt"
     options = ScriptedOptions
-    incidental = ("script", "seconds", "truth", "inputs", "slot_fails", "warm_up_kills")
+    incidental = ("script", "seconds", "truth", "rank_truth", "inputs", "slot_fails", "warm_up_kills")
 
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
@@ -76,6 +79,9 @@ class Scripted:
 
     def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
         phase("act")
+        rank, size = _join()
+        if rank:
+            return self._follow(task, rank, size)
         if task.config["truth"]:
             _append(task.config["truth"], f"{task.name} {task.attempt}\n")
         outcomes = task.config["script"].get(task.name, ["ok"])
@@ -86,11 +92,43 @@ class Scripted:
             "mean": (task.seed % 997) / 7,
             "spectrum": [float((task.seed >> n) % 101) for n in range(4)],
         }
-        return _act(outcome, task, target, measured)
+        begin = time.time()
+        measured = _act(outcome, task, target, measured)
+        _join(wait=True)
+        _tell_rank(task, 0, size, begin)
+        return measured
+
+    def _follow(self, task: Task, rank: int, size: int) -> dict[str, Any]:
+        """What every other rank does: as long as rank 0, or what the script says of `rank1`."""
+        begin = time.time()
+        outcomes = task.config["script"].get(f"{task.name} rank{rank}", ["ok"])
+        outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
+        _act(outcome, task, Path("/dev/null"), {})
+        _join(wait=True)
+        _tell_rank(task, rank, size, begin)
+        return {}
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         if not product.exists() or not product.read_text().startswith(f"{task.name} {task.seed} "):
             raise ProductError(Code.PRODUCT_INVALID, f"{product.name} is not what was made")
+
+
+def _join(*, wait: bool = False) -> tuple[int, int]:
+    """(rank, size) of this process; with `wait` only when every rank is here."""
+    if os.environ.get("CAMPAIGN_RANKS", "1") == "1":
+        return 0, 1
+    from mpi4py import MPI
+
+    if wait:
+        MPI.COMM_WORLD.Barrier()
+    return MPI.COMM_WORLD.Get_rank(), MPI.COMM_WORLD.Get_size()
+
+
+def _tell_rank(task: Task, rank: int, size: int, begin: float) -> None:
+    if task.config["rank_truth"]:
+        node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
+        words = (task.name, task.attempt, rank, size, node, begin, time.time())
+        _append(task.config["rank_truth"], " ".join(map(str, words)) + "\n")
 
 
 def _append(path: str, line: str) -> None:

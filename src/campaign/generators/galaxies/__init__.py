@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.core.model import Point, Task, Variable
-from campaign.errors import Code
 from campaign.generators.galaxies import suite
 from campaign.generators.galaxies.options import SYNTHETIC_SUITE, GalaxiesOptions
 from campaign.generators.galaxies.suite import build_abacus_path
@@ -66,7 +65,7 @@ class Galaxies:
     version = "1"
     suffix = ".hdf5"
     options = GalaxiesOptions
-    incidental = ("simulation_root",)
+    incidental = ("simulation_root", "collective_write")
 
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Packages that must be importable where jobs run."""
@@ -110,22 +109,19 @@ class Galaxies:
             importlib.import_module(f"{__name__}.{room}")
 
     def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
-        """Write the catalogue of `task` to `target`; returns the values of `variables`."""
+        """Write the catalogue of `task` to `target`; returns the values of `variables`.
+
+        Every rank of a job calls this; what rank 0 returns counts.
+        """
         from campaign.generators.galaxies import catalogue, halos, mpi, populate, summary
 
         config = task.config
         redshift, realization = float(task.point["redshift"]), int(task.point["realization"])
         phase("initialize")
         context = mpi.initialize_mpi_jax()
-        if context.size > 1:
-            raise mpi.MPIError(
-                Code.GENERATOR_UNAVAILABLE,
-                "a job runs on one rank in this release",
-                action="run it without an MPI launcher",
-            )
         phase("load")
         synthetic = config["simulation_suite"] == SYNTHETIC_SUITE
-        path = _make_input(task) if synthetic else _catalogue_path(config, task.point)
+        path = _synthetic_input(task, context) if synthetic else _catalogue_path(config, task.point)
         hosts = halos.load_and_filter_halos(
             path, config["min_mass"], config["n_gen"], context, cleaned=config["cleaned"] and not synthetic
         )
@@ -138,7 +134,8 @@ class Galaxies:
             redshift=redshift,
         )
         galaxies = populate.generate_galaxies(hosts, params, task.campaign_seed)
-        measured = summary.measure(galaxies, hosts)
+        measured_columns = {name: galaxies.properties[name] for name in summary.MEASURED} | {"mass": hosts.masses}
+        whole = {name: mpi.concatenated(column, context) for name, column in measured_columns.items()}
         phase("write")
         attributes = {
             "simulation": hosts.metadata.simulation,
@@ -150,9 +147,12 @@ class Galaxies:
         }
         catalogue.write_parallel_hdf5(
             galaxies, hosts, target, context, hosts.metadata.box_size,
-            compression=config["compression"], attributes=attributes,
+            compression=config["compression"], attributes=attributes, collective=config["collective_write"],
         )  # fmt: skip
-        return measured
+        if context.rank:
+            return {}
+        present = {name: column for name, column in whole.items() if column is not None}
+        return summary.measure(present, present["mass"], hosts.metadata.box_size)
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """Prove the closed catalogue complete; JobError where it is not."""
@@ -176,6 +176,12 @@ def _catalogue_path(config: Mapping[str, Any], point: Point) -> Path:
         _phase(config, point),
         float(point["redshift"]),
     )
+
+
+def _synthetic_input(task: Task, context: MPIContext) -> Path:
+    """The synthetic catalogue of a job, made by rank 0 where it is missing."""
+    path = _make_input(task) if context.rank == 0 else Path()
+    return path if context.comm is None else Path(context.comm.bcast(str(path), root=0))
 
 
 def _make_input(task: Task) -> Path:

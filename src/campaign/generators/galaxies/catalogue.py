@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,11 @@ import numpy.typing as npt
 
 from campaign.errors import Code, ProductError
 from campaign.generators.galaxies.halos import HaloCatalog
-from campaign.generators.galaxies.mpi import MPIContext, MPIError
+from campaign.generators.galaxies.mpi import MPIContext, MPIError, concatenated
 from campaign.generators.galaxies.populate import GalaxyCatalog
+
+Columns = Mapping[str, Mapping[str, npt.NDArray[Any]]]
+"""Group -> name -> column."""
 
 SCHEMA_VERSION = "1.0"
 CHUNK_ROWS = 65536
@@ -50,13 +53,16 @@ def write_parallel_hdf5(
     *,
     compression: str = "gzip",
     attributes: Mapping[str, Any] | None = None,
+    collective: bool | None = None,
 ) -> bool:
     """Write galaxies and their hosts to `output_path`; True when the file is closed.
 
-    Under several ranks the slabs are gathered to rank 0 in rank order, which is the order of a single rank. Raises
-    MPIError where gathering fails and OSError where the file can't be written.
+    Under several ranks every rank writes its slab into one file, collectively, where h5py was built for that
+    (`collective`: None to take what is there); otherwise the slabs are gathered to rank 0. Rows stand in the order of a
+    single rank either way. Raises MPIError where collective writing is demanded but not to be had, and OSError where the
+    file can't be written.
     """
-    columns: dict[str, Mapping[str, npt.NDArray[Any]]] = {
+    columns: Columns = {
         "galaxies": {
             "position": galcat.positions,
             "velocity": galcat.velocities,
@@ -70,48 +76,99 @@ def write_parallel_hdf5(
             "id": halo_data.ids,
         },
     }
-    if mpi_context.size > 1:
-        columns = {group: _gather(members, mpi_context) for group, members in columns.items()}
+    known = {"box_size": box_size, **(attributes or {})}
+    if mpi_context.size > 1 and (can_write_collectively() if collective is None else collective):
+        _write_collectively(Path(output_path), columns, known, compression, mpi_context)
+        return True
+    whole = {group: _gathered(members, mpi_context) for group, members in columns.items()}
     if mpi_context.rank == 0:
-        _write(Path(output_path), columns, {"box_size": box_size, **(attributes or {})}, compression)
+        _write(Path(output_path), whole, known, compression)
     return True
 
 
-def _gather(members: Mapping[str, npt.NDArray[Any]], context: MPIContext) -> dict[str, npt.NDArray[Any]]:
-    try:
-        parts = context.comm.gather(dict(members), root=0)
-    except Exception as error:
-        raise MPIError(Code.GENERATOR_RAISED, f"rank {context.rank} could not hand over its slab: {error}") from error
-    if parts is None:
-        return {}
-    return {name: np.concatenate([part[name] for part in parts]) for name in members}
+def can_write_collectively() -> bool:
+    """Whether h5py was built on a parallel HDF5."""
+    import h5py
+
+    return bool(h5py.get_config().mpi)
 
 
-def _write(
-    path: Path, columns: Mapping[str, Mapping[str, npt.NDArray[Any]]], attributes: Mapping[str, Any], compression: str
-) -> None:
+def _gathered(members: Mapping[str, npt.NDArray[Any]], context: MPIContext) -> dict[str, npt.NDArray[Any]]:
+    """The columns of every slab, one behind the other, on rank 0; nothing on the others."""
+    whole = {name: concatenated(column, context) for name, column in members.items()}
+    return {name: column for name, column in whole.items() if column is not None}
+
+
+def _write(path: Path, columns: Columns, attributes: Mapping[str, Any], compression: str) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
-        file.attrs["schema_version"] = SCHEMA_VERSION
-        for name, value in attributes.items():
-            file.attrs[name] = value
-        for group_name, members in columns.items():
-            group = file.create_group(group_name)
-            group.attrs["count"] = len(next(iter(members.values())))
-            for name, column in members.items():
-                _write_column(group, name, column, compression)
+        for group, name, dataset in _laid_out(file, columns, attributes, compression, len):
+            if len(columns[group][name]):
+                dataset[...] = columns[group][name]
 
 
-def _write_column(group: Any, name: str, column: npt.NDArray[Any], compression: str) -> None:
-    filters: dict[str, Any] = {}
+def _write_collectively(
+    path: Path, columns: Columns, attributes: Mapping[str, Any], compression: str, context: MPIContext
+) -> None:
+    """Every rank writes its rows behind those of the ranks before it; compressed chunks demand that all write at once."""
+    import h5py
+
+    if not can_write_collectively():
+        raise MPIError(
+            Code.GENERATOR_UNAVAILABLE,
+            "h5py was built without parallel HDF5",
+            action="build it with MPI, or leave `collective_write` out",
+        )
+    rows = {group: context.comm.allgather(len(next(iter(members.values())))) for group, members in columns.items()}
+    offsets = {group: sum(counts[: context.rank]) for group, counts in rows.items()}
+    with h5py.File(path, "w", driver="mpio", comm=context.comm) as file:
+        totals = {id(column): sum(rows[group]) for group, members in columns.items() for column in members.values()}
+        for group, name, dataset in _laid_out(file, columns, attributes, compression, lambda c: totals[id(c)]):
+            _write_slab(dataset, np.ascontiguousarray(columns[group][name]), offsets[group])
+
+
+def _write_slab(dataset: Any, column: npt.NDArray[Any], offset: int) -> None:
+    """Write a rank's rows; a rank without rows takes part with an empty selection, since all must."""
+    import h5py
+
+    if not dataset.shape[0]:
+        return
+    where, what = dataset.id.get_space(), h5py.h5s.create_simple(column.shape)
     if len(column):
-        filters = {"chunks": (min(len(column), CHUNK_ROWS), *column.shape[1:]), "fletcher32": True}
+        where.select_hyperslab((offset, *[0] * (column.ndim - 1)), column.shape)
+    else:
+        where.select_none()
+        what.select_none()
+    transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+    transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
+    dataset.id.write(what, where, column, dxpl=transfer)
+
+
+def _laid_out(
+    file: Any, columns: Columns, attributes: Mapping[str, Any], compression: str, rows: Callable[[Any], int]
+) -> Iterator[tuple[str, str, Any]]:
+    """(group, name, empty dataset) of each column in a file that has everything else; `rows` tells its whole length."""
+    file.attrs["schema_version"] = SCHEMA_VERSION
+    for name, value in attributes.items():
+        file.attrs[name] = value
+    for group_name, members in columns.items():
+        group = file.create_group(group_name)
+        group.attrs["count"] = rows(next(iter(members.values())))
+        for name, column in members.items():
+            yield group_name, name, _make_column(group, name, column, rows(column), compression)
+
+
+def _make_column(group: Any, name: str, column: npt.NDArray[Any], rows: int, compression: str) -> Any:
+    filters: dict[str, Any] = {}
+    if rows:
+        filters = {"chunks": (min(rows, CHUNK_ROWS), *column.shape[1:]), "fletcher32": True}
         if compression != "none":
             filters |= {"compression": compression, "shuffle": True}
             filters |= {"compression_opts": 1} if compression == "gzip" else {}
-    dataset = group.create_dataset(name, data=column, **filters)
+    dataset = group.create_dataset(name, (rows, *column.shape[1:]), column.dtype, **filters)
     dataset.attrs["units"] = UNITS.get(name, "1")
+    return dataset
 
 
 def verify_catalogue(path: str | Path, expected_galaxies: int, expected_halos: int) -> None:

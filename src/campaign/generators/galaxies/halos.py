@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.errors import Code, InputError, JobError
-from campaign.generators.galaxies.mpi import MPIContext
+from campaign.generators.galaxies.mpi import MPIContext, exchanged
 
 FIELDS = ["id", "N", "x_com", "v_com"]
 HEADER = ("BoxSize", "ParticleMassHMsun", "Redshift", "H0", "Omega_M", "SimName")
@@ -59,8 +59,8 @@ def load_and_filter_halos(
 ) -> HaloCatalog:
     """The haloes of a CompaSO catalogue directory with mass >= `min_mass` (Msun/h).
 
-    `n_gen` keeps the first so many of them (test mode); under several ranks each gets the haloes of its slab in x.
-    Raises InputError where the catalogue is missing, ValidationError where it is truncated, damaged, not finite, or
+    `n_gen` keeps the first so many of them (test mode). Under several ranks each reads its part of the files, and gets
+    the haloes of its slab in x; one slab after another they are what a single rank gets, in the same order. Raises InputError where the catalogue is missing, ValidationError where it is truncated, damaged, not finite, or
     without a halo above the cut.
     """
     path = Path(catalog_path)
@@ -70,28 +70,46 @@ def load_and_filter_halos(
             f"there is no halo catalogue at {path}",
             action="check simulation_root, simulation_suite, cosmology, first_phase and the redshifts",
         )
-    columns, metadata = _read(path, cleaned=cleaned)
+    context = mpi_context or MPIContext(None, 0, 1, ())
+    columns, metadata = _read_part(path, context, cleaned=cleaned)
     _check(path, columns, metadata)
     masses = columns["N"].astype(np.float64) * metadata.particle_mass
-    keep = np.flatnonzero(masses >= min_mass)
-    if keep.size == 0:
-        heaviest = f"the heaviest of its {masses.size} haloes has {masses.max():.3g}" if masses.size else "it is empty"
-        raise ValidationError(
-            Code.INPUT_EMPTY,
-            f"{path} has no halo of {min_mass:.3g} Msun/h or more ({heaviest})",
-            action="lower min_mass, or take this redshift out of the campaign",
-        )
-    x = columns["x_com"][keep, 0]
-    keep = keep[np.lexsort((columns["id"][keep], x))][:n_gen]
-    if mpi_context is not None and mpi_context.size > 1:
-        keep = keep[_slab(columns["x_com"][keep, 0], metadata.box_size, mpi_context.size) == mpi_context.rank]
+    keep = masses >= min_mass
+    _refuse_empty(path, masses, min_mass, context)
+    columns = {name: column[keep] for name, column in columns.items()} | {"mass": masses[keep].astype(np.float32)}
+    if context.size > 1:
+        owner = _slab(columns["x_com"][:, 0], metadata.box_size, context.size)
+        columns = {name: exchanged(column, owner, context) for name, column in columns.items()}
+    order = np.lexsort((columns["id"], columns["x_com"][:, 0]))[: _share_of(n_gen, len(columns["id"]), context)]
     return HaloCatalog(
-        positions=wrap(columns["x_com"][keep], metadata.box_size),
-        velocities=np.ascontiguousarray(columns["v_com"][keep], dtype=np.float32),
-        masses=masses[keep].astype(np.float32),
-        ids=np.ascontiguousarray(columns["id"][keep], dtype=np.uint64),
+        positions=wrap(columns["x_com"][order], metadata.box_size),
+        velocities=np.ascontiguousarray(columns["v_com"][order], dtype=np.float32),
+        masses=np.ascontiguousarray(columns["mass"][order]),
+        ids=np.ascontiguousarray(columns["id"][order], dtype=np.uint64),
         metadata=metadata,
     )
+
+
+def _refuse_empty(path: Path, masses: npt.NDArray[np.float64], min_mass: float, context: MPIContext) -> None:
+    """ValidationError on every rank where no rank has a halo above the cut."""
+    count, heaviest = masses.size, float(masses.max(initial=0.0))
+    if context.comm is not None:
+        count, heaviest = sum(context.comm.allgather(count)), max(context.comm.allgather(heaviest))
+    if heaviest < min_mass:
+        most = f"the heaviest of its {count} haloes has {heaviest:.3g}" if count else "it is empty"
+        raise ValidationError(
+            Code.INPUT_EMPTY,
+            f"{path} has no halo of {min_mass:.3g} Msun/h or more ({most})",
+            action="lower min_mass, or take this redshift out of the campaign",
+        )
+
+
+def _share_of(n_gen: int | None, own: int, context: MPIContext) -> int | None:
+    """How many of its `own` haloes a rank keeps, so that the first `n_gen` of the box are kept."""
+    if n_gen is None or context.comm is None:
+        return n_gen
+    before = int(sum(context.comm.allgather(own)[: context.rank]))
+    return max(0, min(own, n_gen - before))
 
 
 def wrap(positions: npt.NDArray[Any], box_size: float) -> Floats:
@@ -101,18 +119,33 @@ def wrap(positions: npt.NDArray[Any], box_size: float) -> Floats:
     return np.where(folded >= np.float32(half), np.float32(-half), folded)
 
 
-def _slab(x: Floats, box_size: float, size: int) -> npt.NDArray[np.int64]:
+def _slab(x: npt.NDArray[Any], box_size: float, size: int) -> npt.NDArray[np.int64]:
     """Rank that owns each x: equal slabs of the box."""
     return np.clip(((x.astype(np.float64) / box_size + 0.5) * size).astype(np.int64), 0, size - 1)
 
 
-def _read(path: Path, *, cleaned: bool) -> tuple[dict[str, npt.NDArray[np.generic]], HaloMetadata]:
+def _read_part(
+    path: Path, context: MPIContext, *, cleaned: bool
+) -> tuple[dict[str, npt.NDArray[np.generic]], HaloMetadata]:
+    """Part of the files for this rank; every rank learns the header."""
+    if context.size == 1:
+        return _read(path, path, cleaned=cleaned)
+    files = sorted((path / "halo_info").glob("halo_info_*.asdf"))
+    mine = files[context.rank :: context.size]
+    columns, metadata = _read(mine or files[:1] or path, path, cleaned=cleaned)
+    return (columns if mine else {name: column[:0] for name, column in columns.items()}), metadata
+
+
+def _read(
+    source: Path | list[Path], path: Path, *, cleaned: bool
+) -> tuple[dict[str, npt.NDArray[np.generic]], HaloMetadata]:
+    """The columns of `source`: a catalogue directory, or some of the files of the one at `path`."""
     from abacusnbody.data.compaso_halo_catalog import CompaSOHaloCatalog
 
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            catalog = CompaSOHaloCatalog(path, fields=FIELDS, cleaned=cleaned)
+            catalog = CompaSOHaloCatalog(source, fields=FIELDS, cleaned=cleaned)
         header = {key: catalog.header[key] for key in HEADER}
         columns = {name: np.asarray(catalog.halos[name]) for name in FIELDS}
     except FileNotFoundError as error:

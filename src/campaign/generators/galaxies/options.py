@@ -71,6 +71,10 @@ class GalaxiesOptions(BaseModel):
         Field(description="unit in which masses enter the model; `Msun/h` repeats the reference pipeline's convention"),
     ] = "Msun"
     compression: Annotated[Literal["gzip", "lzf", "none"], Field(description="HDF5 filter of the catalogues")] = "gzip"
+    collective_write: Annotated[
+        bool | None,
+        Field(description="several ranks write one file together; unset: where h5py was built for it"),
+    ] = None
     synthetic: SyntheticOptions = SyntheticOptions()
 
     @model_validator(mode="after")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from campaign.core.model import Axis, Variable
-from campaign.generators.galaxies.halos import HaloCatalog
-from campaign.generators.galaxies.populate import GalaxyCatalog
 
 STELLAR_EDGES = np.linspace(8.0, 12.0, 21)
 HALO_EDGES = np.linspace(11.0, 15.0, 21)
@@ -35,17 +34,22 @@ VARIABLES = (
 )
 
 
-def measure(galaxies: GalaxyCatalog, halos: HaloCatalog) -> dict[str, Any]:
-    """Values of `VARIABLES` for one catalogue."""
-    volume = halos.metadata.box_size**3
-    properties = galaxies.properties
+MEASURED = ("log_stellar_mass", "log_sfr", "is_central", "is_quenched")
+"""Properties of galaxies that are measured."""
+
+
+def measure(
+    properties: Mapping[str, npt.NDArray[Any]], halo_masses: npt.NDArray[np.float32], box_size: float
+) -> dict[str, Any]:
+    """Values of `VARIABLES` for one catalogue: `properties` of its galaxies, each (n,), masses of its haloes in Msun/h."""
+    volume = box_size**3
     return {
-        "n_halos": len(halos),
-        "n_galaxies": len(galaxies),
+        "n_halos": len(halo_masses),
+        "n_galaxies": len(properties["is_central"]),
         "satellite_fraction": float(1 - properties["is_central"].mean()),
         "quenched_fraction": float(properties["is_quenched"].mean()),
         "sfr_density": float((10.0 ** properties["log_sfr"].astype(np.float64)).sum() / volume),
-        "halo_mass_function": _density(np.log10(halos.masses.astype(np.float64)), HALO_EDGES, volume),
+        "halo_mass_function": _density(np.log10(halo_masses.astype(np.float64)), HALO_EDGES, volume),
         "stellar_mass_function": _density(properties["log_stellar_mass"], STELLAR_EDGES, volume),
     }
 
