@@ -54,6 +54,7 @@ class Options:
 
     plain: bool = False
     dashboard: str | None = DEFAULT_DASHBOARD
+    chain: int = 0  # successors that this batch job may have
 
 
 def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Generator]:
@@ -135,14 +136,30 @@ def _run_open(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layo
     recover(gatherer, layout)
     gatherer.mark_missing(plan.missing, SystemClock().now_ms())
     summary = None
-    if (gatherer.table.state == State.PENDING).any():
-        _require_packages(generator, plan)
-        place = find_place(plan.config)
-        pending = np.unique(plan.shape_of[gatherer.table.state == State.PENDING])
-        require_room(place, [plan.shapes[n] for n in pending])
+    pending = gatherer.table.state == State.PENDING
+    if not pending.any():
+        return _outcome(plan, gatherer, layout, summary)
+    _require_packages(generator, plan)
+    place = find_place(plan.config)
+    require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
+    with _chained(plan, gatherer, layout, options):
         summary = asyncio.run(_execute(plan, gatherer, place, layout, options))
     gatherer.flush()
     return _outcome(plan, gatherer, layout, summary)
+
+
+@contextlib.contextmanager
+def _chained(plan: Plan, gatherer: Gatherer, layout: Layout, options: Options) -> Iterator[None]:
+    """With a successor in the queue, as long as something may be left for it."""
+    from campaign.submit import Chain
+
+    chain = Chain(layout, plan.config, options.chain)
+    if options.chain:
+        chain.begin(int((gatherer.table.state != State.PENDING).sum()))
+    try:
+        yield
+    finally:
+        chain.end(complete=not (gatherer.table.state == State.PENDING).any())
 
 
 def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
@@ -288,6 +305,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print exactly what would be run, and stop")
     parser.add_argument("--json", action="store_true", help="report as JSON on standard output")
+    parser.add_argument(
+        "--chain", type=int, default=0, metavar="N",
+        help="in a batch job: let a successor go on, and N - 1 after it, until the campaign is complete",
+    )  # fmt: skip
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live view, as in a batch log")
     parser.add_argument(
         "--dashboard", type=_address, default=DEFAULT_DASHBOARD, metavar="HOST:PORT|off",
@@ -310,7 +331,7 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return print_dry_run(config, generator, as_json=arguments.json)
     dashboard = None if arguments.dashboard == "off" else arguments.dashboard
-    outcome = run_campaign(config, generator, Options(arguments.plain, dashboard))
+    outcome = run_campaign(config, generator, Options(arguments.plain, dashboard, arguments.chain))
     print(json.dumps(outcome.to_json()) if arguments.json else closing_words(outcome))
     return outcome.exit_code
 

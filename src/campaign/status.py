@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ class Status:
     rate_per_s: float | None
     remaining_s: float | None
     failures: tuple[Mapping[str, Any], ...]
+    queue: tuple[Mapping[str, str], ...] = ()  # its jobs in SLURM's queue
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -43,6 +44,7 @@ class Status:
             "rate_per_s": self.rate_per_s,
             "remaining_s": self.remaining_s,
             "failures": [dict(f) for f in self.failures],
+            "queue": [dict(job) for job in self.queue],
         }
 
 
@@ -78,7 +80,17 @@ def read_status(layout: Layout) -> Status:
         rate_per_s=rate,
         remaining_s=remaining,
         failures=tuple(failures),
+        queue=_queue(layout),
     )
+
+
+def _queue(layout: Layout) -> tuple[Mapping[str, str], ...]:
+    """SLURM's view, asked for only where something was ever submitted."""
+    if not any(layout.logs.glob("batch_*.sh")):
+        return ()
+    from campaign.adapters.slurm.batch import queued
+
+    return tuple(asdict(job) for job in queued(layout.root))
 
 
 def terminal_jobs(layout: Layout, size: int) -> set[int]:

@@ -11,7 +11,6 @@ import pytest
 from campaign.errors import JobError
 from campaign.generators.galaxies import model, nfw
 from campaign.generators.galaxies.halos import HaloCatalog, HaloMetadata, load_and_filter_halos
-from campaign.generators.galaxies.mpi import MPIContext
 from campaign.generators.galaxies.populate import GalaxyModelParams, age_gyr, generate_galaxies, wrap
 
 PARAMS = GalaxyModelParams(realization=2, redshift=1.0)
@@ -58,16 +57,6 @@ def test_the_same_seed_gives_the_same_galaxies_and_another_does_not(halos, galax
         assert not np.array_equal(
             other.properties["log_stellar_mass"][:10], galaxies.properties["log_stellar_mass"][:10]
         )
-
-
-@pytest.mark.parametrize("ranks", [2, 3, 8])
-def test_any_number_of_slabs_gives_the_same_catalogue(catalogue, galaxies, ranks):
-    parts = []
-    for rank in range(ranks):
-        context = MPIContext(None, rank, ranks, ())
-        parts.append(generate_galaxies(load_and_filter_halos(catalogue, 1e12, None, context, cleaned=False), PARAMS, 7))
-    for name, column in columns(galaxies).items():
-        assert np.array_equal(column, np.concatenate([columns(part)[name] for part in parts])), name
 
 
 def test_neither_order_nor_tiles_matter(halos, galaxies, monkeypatch):

@@ -15,6 +15,7 @@ VERBS = {
     "plan": "show the jobs of a campaign, in the order of execution",
     "estimate": "estimate time, storage and core hours",
     "run": "run a campaign, or go on with it",
+    "submit": "run a campaign in batch jobs of SLURM",
     "status": "show how far a campaign is, and what failed",
     "monitor": "watch a campaign from another shell",
     "retry": "send failed jobs back to pending",
