@@ -37,6 +37,7 @@ class SlotSpec:
     directory: str
     generator: str
     config: Mapping[str, Any]
+    journals: str  # directory
     ranks: RankStep | None = None  # None: no SLURM, ranks by mpiexec
 
 
@@ -109,7 +110,7 @@ async def open_cluster(plan: Plan, place: Place, layout: Layout, dashboard: str 
     names = StepNames.of(str(layout.root), f"{os.getpid():x}")
     overlaps = 0 <= int(os.environ.get("SLURM_STEP_ID", "-1")) < INTERACTIVE_STEP
     ranks = None if place.kind == LOCAL else RankStep(names, config.slurm.mpi, overlaps)
-    spec = SlotSpec(str(layout.root), config.generator, config.options, ranks)
+    spec = SlotSpec(str(layout.root), config.generator, config.options, str(layout.journals), ranks)
     source, describe = _source(place, layout, names, dashboard)
     return await DaskCluster.open(source, partial(make_slots, spec), describe)
 
@@ -156,7 +157,7 @@ def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
         layout.logs / f"slot-{worker.rpartition('/')[2].replace(':', '_')}",
         partial(slot_command, spec.ranks),
     )
-    journal = JournalFile(JournalDirectory(layout.journals).file(worker))
+    journal = JournalFile(JournalDirectory(Path(spec.journals)).file(worker))
     return SlotPool(launcher, journal, local.SystemClock(), blank_record)
 
 

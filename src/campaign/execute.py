@@ -82,6 +82,7 @@ class Summary:
     duplicates: int  # ends of attempts that had ended already
     drained: bool
     usage: Usage
+    left: int  # jobs of ours that are not terminal
     stopped_by: str = ""  # why it stopped early, empty where it did not
 
 
@@ -148,7 +149,8 @@ class Execution:
                 Code.RUN_STOPPED, self._fault, action="mend that, then start again: nothing that was done is lost"
             )
         usage = self._node_time.usage(self._clock.monotonic_s())
-        return Summary(self._completed, self._ended, self._duplicates, self._draining, usage, self._stopped_by)
+        left = int(np.count_nonzero(self._table.state == State.PENDING))
+        return Summary(self._completed, self._ended, self._duplicates, self._draining, usage, left, self._stopped_by)
 
     def drain(self, why: str = "") -> None:
         """Start nothing more; let running jobs end."""

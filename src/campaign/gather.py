@@ -51,19 +51,23 @@ class Gatherer:
         ledger: Ledger,
         store: ResultStore,
         provenance: Callable[[], Mapping[str, Any]],
+        numbering: tuple[int, int] = (1, 0),
     ) -> None:
+        """`numbering` = (step, residue): which batch numbers are ours to give, where others give some as well."""
         self._plan, self._artifacts, self._ledger, self._store = plan, artifacts, ledger, store
         self._provenance = provenance
         self.table = ledger.jobs(plan.size)
         self._speakers: dict[int, Record] = {}  # records that the dataset has not seen, one a job
         self._numbering = threading.Lock()
+        self._step, self._residue = numbering
         self._next = max([artifacts.last_number(), *ledger.known_batches()]) + 1
 
     def reserve(self) -> int:
         """A batch number that was never used; may be called while another thread commits."""
         with self._numbering:
-            self._next += 1
-            return self._next - 1
+            number = self._next + (self._residue - self._next) % self._step
+            self._next = number + 1
+            return number
 
     @property
     def next_number(self) -> int:

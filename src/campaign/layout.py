@@ -11,6 +11,11 @@ class Layout:
     """The directory of one campaign: `campaigns/<version>_<name>/`."""
 
     root: Path
+    shard: str = ""  # of several allocations that share the campaign: name of ours
+
+    @property
+    def _suffix(self) -> str:
+        return f"-{self.shard}" if self.shard else ""
 
     @property
     def metadata(self) -> Path:
@@ -40,7 +45,7 @@ class Layout:
     @property
     def progress(self) -> Path:
         """The latest snapshot of a running coordinator."""
-        return self.metadata / "progress.json"
+        return self.metadata / f"progress{self._suffix}.json"
 
     @property
     def catalogs(self) -> Path:
@@ -50,7 +55,7 @@ class Layout:
     @property
     def journals(self) -> Path:
         """Journals of the workers."""
-        return self.root / "staging" / "journal"
+        return self.root / "staging" / f"journal{self._suffix}"
 
     @property
     def unfinished(self) -> Path:

@@ -36,12 +36,15 @@ from campaign.outcome import (
     Outcome,
     closing_words,
 )
-from campaign.plan import Plan, make_plan
+from campaign.plan import Plan, States, make_plan
+from campaign.shards import Shard, abandoned_journals, refuse_beside_shards
 
 if TYPE_CHECKING:
+    from campaign.core.lifecycle import JobTable
     from campaign.execute import Execution, Summary
     from campaign.gather import Gatherer
-    from campaign.ports import Generator, Progress
+    from campaign.ports import Committer, Generator, Progress
+    from campaign.submit import Chain
 
 DEFAULT_DASHBOARD = "127.0.0.1:8787"
 
@@ -55,6 +58,17 @@ class Options:
     plain: bool = False
     dashboard: str | None = DEFAULT_DASHBOARD
     chain: int = 0  # successors that this batch job may have
+    shard: Shard | None = None  # None: all jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a run starts from, and where it writes."""
+
+    table: JobTable
+    committer: Committer
+    reserve: Callable[[], int]  # gives batch numbers
+    durations_s: Sequence[tuple[int, float]]
 
 
 def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Generator]:
@@ -98,71 +112,119 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
     """All steps, from a configuration to a dataset. Raises CampaignError where the campaign can't be run."""
     plan = lay_out(config, generator)
     layout = Layout(Path(config.directory))
-    with held(plan, generator, layout), contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer:
-        return _run_open(plan, generator, gatherer, layout, options)
+    if options.shard is not None:
+        return _run_shard(plan, generator, layout, options, options.shard)
+    with committing(plan, generator, layout) as gatherer:
+        books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s())
+        summary = _run_pending(plan, generator, books, layout, options)
+        gatherer.flush()
+        return _outcome(gatherer.table.state, layout, summary)
+
+
+def _run_shard(plan: Plan, generator: Generator, layout: Layout, options: Options, shard: Shard) -> Outcome:
+    """Our part of the jobs, sealed; committed now and then by whichever shard gets the lock, and at the end."""
+    from campaign.adapters import provenance
+    from campaign.adapters.artifacts import ArtifactStore
+    from campaign.shards import COMMIT_WAIT_S, Numbers, ShardCommitter, own_part, shard_held
+
+    layout = Layout(layout.root, shard.name)
+    commit = partial(committing, plan, generator, layout, shard)
+    with shard_held(layout, shard):
+        with commit(COMMIT_WAIT_S) as gatherer:
+            stamp = partial(provenance.stamp, type(generator))
+            committer = ShardCommitter(ArtifactStore(layout.root), stamp, partial(commit, at_work=True))
+            numbers = Numbers(gatherer.next_number, shard)
+            books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s())
+        summary = _run_pending(plan, generator, books, layout, options)
+        with commit(COMMIT_WAIT_S) as gatherer:
+            return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary)
 
 
 @contextlib.contextmanager
-def held(plan: Plan, generator: Generator, layout: Layout) -> Iterator[None]:
+def committing(
+    plan: Plan,
+    generator: Generator,
+    layout: Layout,
+    shard: Shard | None = None,
+    wait_s: float = 1.0,
+    *,
+    at_work: bool = False,
+) -> Iterator[Gatherer]:
+    """The campaign's one writer, after what earlier runs and other shards left was saved; LockedError where it is busy.
+
+    A shard whose workers are `at_work` leaves its own journals to them.
+    """
+    with (
+        held(plan, generator, layout, shard, wait_s),
+        contextlib.closing(open_gatherer(plan, generator, layout, shard)) as gatherer,
+    ):
+        recover(gatherer, layout, at_work=at_work)
+        gatherer.mark_missing(plan.missing, SystemClock().now_ms())
+        yield gatherer
+        gatherer.flush()
+
+
+@contextlib.contextmanager
+def held(
+    plan: Plan, generator: Generator, layout: Layout, shard: Shard | None = None, wait_s: float = 1.0
+) -> Iterator[None]:
     """The campaign's directory, laid out, locked for us and made from this plan; StorageError where it can't be written."""
     from campaign.adapters.lock import CampaignLock
 
     with _storage_errors(layout.root):
         layout.create()
-        lock = CampaignLock(layout.metadata)
+        lock = CampaignLock(layout.metadata, wait_s=wait_s)
         try:
+            if shard is None:
+                refuse_beside_shards(layout)
+                layout.progress.unlink(missing_ok=True)  # of a run that was killed
             manifest.freeze(plan, layout, generator)
-            layout.progress.unlink(missing_ok=True)  # of a run that was killed
             yield
         finally:
             lock.release()
 
 
-def recover(gatherer: Gatherer, layout: Layout) -> None:
+def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> None:
     """Save what an earlier run left, and tell."""
     from campaign.adapters.journal import JournalDirectory
 
-    recovery = gatherer.recover(JournalDirectory(layout.journals))
-    if recovery.settled or recovery.interrupted or recovery.adopted or recovery.quarantined:
+    own = [] if at_work else [layout.journals]
+    recovery = gatherer.recover(JournalDirectory(*own, *abandoned_journals(layout)))
+    if recovery.settled or recovery.interrupted or recovery.quarantined or (recovery.adopted and not at_work):
         logger.info(
             "recovered: %d batches adopted, %d records settled from journals, %d interrupted attempts, %d quarantined",
             recovery.adopted, recovery.settled, recovery.interrupted, recovery.quarantined,
         )  # fmt: skip
 
 
-def _run_open(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout, options: Options) -> Outcome:
+def _run_pending(plan: Plan, generator: Generator, books: Books, layout: Layout, options: Options) -> Summary | None:
+    """Run what is pending; None where nothing is."""
     import numpy as np
 
-    recover(gatherer, layout)
-    gatherer.mark_missing(plan.missing, SystemClock().now_ms())
-    summary = None
-    pending = gatherer.table.state == State.PENDING
+    pending = books.table.state == State.PENDING
     if not pending.any():
-        return _outcome(plan, gatherer, layout, summary)
+        return None
     _require_packages(generator, plan)
     place = find_place(plan.config)
     require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
-    with _chained(plan, gatherer, layout, options):
-        summary = asyncio.run(_execute(plan, gatherer, place, layout, options))
-    gatherer.flush()
-    return _outcome(plan, gatherer, layout, summary)
+    with _chained(plan, books, layout, options) as chain:
+        summary = asyncio.run(_execute(plan, books, place, layout, options))
+        chain.end(complete=summary.left == 0)
+        return summary
 
 
 @contextlib.contextmanager
-def _chained(plan: Plan, gatherer: Gatherer, layout: Layout, options: Options) -> Iterator[None]:
-    """With a successor in the queue, as long as something may be left for it."""
+def _chained(plan: Plan, books: Books, layout: Layout, options: Options) -> Iterator[Chain]:
+    """With a successor in the queue; of several shards the first one asks for it."""
     from campaign.submit import Chain
 
     chain = Chain(layout, plan.config, options.chain)
-    if options.chain:
-        chain.begin(int((gatherer.table.state != State.PENDING).sum()))
-    try:
-        yield
-    finally:
-        chain.end(complete=not (gatherer.table.state == State.PENDING).any())
+    if options.chain and (options.shard is None or options.shard.index == 0):
+        chain.begin(int((books.table.state != State.PENDING).sum()))
+    yield chain
 
 
-def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
+def open_gatherer(plan: Plan, generator: Generator, layout: Layout, shard: Shard | None = None) -> Gatherer:
     """The writer of artifacts, ledger and dataset, with a ledger that opens: a damaged one is moved away and rebuilt."""
     from campaign.adapters import provenance
     from campaign.adapters.artifacts import ArtifactStore
@@ -172,7 +234,7 @@ def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
     from campaign.gather import Gatherer
 
     artifacts = ArtifactStore(layout.root)
-    artifacts.prepare()
+    artifacts.prepare(sweep=shard is None)
     try:
         ledger = SqliteLedger(layout.ledger)
     except FormatError as error:
@@ -180,6 +242,7 @@ def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
         artifacts.set_aside(layout.ledger, str(error))
         ledger = SqliteLedger(layout.ledger)
     sweep_partial(layout.dataset)
+    numbering = (1, 0) if shard is None else (shard.count + 1, shard.count)
     store = ZarrStore(
         layout.dataset,
         plan.grid.axes,
@@ -193,10 +256,10 @@ def open_gatherer(plan: Plan, generator: Generator, layout: Layout) -> Gatherer:
             "generator": generator.name,
         },
     )
-    return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)))
+    return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)), numbering)
 
 
-async def _execute(plan: Plan, gatherer: Gatherer, place: Place, layout: Layout, options: Options) -> Summary:
+async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, options: Options) -> Summary:
     """Steps 3 to 5 under a live view."""
     from campaign.adapters.journal import JournalDirectory
     from campaign.adapters.progress import ProgressFile
@@ -210,8 +273,8 @@ async def _execute(plan: Plan, gatherer: Gatherer, place: Place, layout: Layout,
         with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
             observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
             execution = Execution(
-                plan, gatherer.table, cluster, gatherer, JournalDirectory(layout.journals), SystemClock(),
-                gatherer.reserve, observe, place.left_s, gatherer.durations_s(),
+                plan, books.table, cluster, books.committer, JournalDirectory(layout.journals), SystemClock(),
+                books.reserve, observe, place.left_s, books.durations_s,
             )  # fmt: skip
             with _signals(execution):
                 return await execution.run()
@@ -275,15 +338,16 @@ def _tee(*observers: Callable[[Progress], None]) -> Callable[[Progress], None]:
     return observe
 
 
-def _outcome(plan: Plan, gatherer: Gatherer, layout: Layout, summary: Summary | None) -> Outcome:
+def _outcome(states: States, layout: Layout, summary: Summary | None) -> Outcome:
+    """How a run ended, by the states of the jobs that were its own."""
     import numpy as np
 
-    codes = np.bincount(gatherer.table.state, minlength=len(State))
+    codes = np.bincount(states, minlength=len(State))
     counts = {state.word: int(codes[state]) for state in State if codes[state]}
     if codes[State.PENDING]:
         code = EXIT_RESUMABLE
     else:
-        code = EXIT_DONE if codes[State.COMPLETED] == plan.size else EXIT_FAILED_JOBS
+        code = EXIT_DONE if codes[State.COMPLETED] == len(states) else EXIT_FAILED_JOBS
     return Outcome(
         directory=str(layout.root),
         exit_code=code,
@@ -309,11 +373,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--chain", type=int, default=0, metavar="N",
         help="in a batch job: let a successor go on, and N - 1 after it, until the campaign is complete",
     )  # fmt: skip
+    parser.add_argument(
+        "--shard", type=_shard, metavar="INDEX/COUNT",
+        help="run one part of the jobs, beside other allocations that run the others; auto/COUNT in a job array",
+    )  # fmt: skip
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live view, as in a batch log")
     parser.add_argument(
         "--dashboard", type=_address, default=DEFAULT_DASHBOARD, metavar="HOST:PORT|off",
         help=f"address of the Dask dashboard (default {DEFAULT_DASHBOARD}; it has no password: keep it on the loopback)",
     )  # fmt: skip
+
+
+def _shard(text: str) -> Shard:
+    try:
+        return Shard.parse(text, os.environ)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _address(text: str) -> str:
@@ -331,7 +406,7 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return print_dry_run(config, generator, as_json=arguments.json)
     dashboard = None if arguments.dashboard == "off" else arguments.dashboard
-    outcome = run_campaign(config, generator, Options(arguments.plain, dashboard, arguments.chain))
+    outcome = run_campaign(config, generator, Options(arguments.plain, dashboard, arguments.chain, arguments.shard))
     print(json.dumps(outcome.to_json()) if arguments.json else closing_words(outcome))
     return outcome.exit_code
 

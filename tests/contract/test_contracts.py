@@ -61,7 +61,12 @@ class TestDaskCluster(ClusterContract):
     def with_cluster(self, use, tmp_path):
         from campaign.adapters.dask import DaskCluster, NannyWorker
 
-        spec = SlotSpec(str(tmp_path), "scripted", find("scripted").options().model_dump(mode="json"))
+        spec = SlotSpec(
+            str(tmp_path),
+            "scripted",
+            find("scripted").options().model_dump(mode="json"),
+            str(tmp_path / "staging" / "journal"),
+        )
 
         async def main():
             source = NannyWorker(4, None)

@@ -40,10 +40,12 @@ class ArtifactStore:
         self.quarantine = directory / "quarantine"
         self._root = directory
 
-    def prepare(self) -> None:
-        """Make the directories, and sweep what a killed writer left half done."""
+    def prepare(self, *, sweep: bool = True) -> None:
+        """Make the directories, and sweep what killed writers left half done, unless others are writing now."""
         for path in (self.staging, self.committed, self.quarantine):
             path.mkdir(parents=True, exist_ok=True)
+        if not sweep:
+            return
         for path in [*self.staging.glob("*.tmp"), *Layout(self._root).unfinished.glob("*")]:
             path.unlink()
 

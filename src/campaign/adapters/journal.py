@@ -71,23 +71,25 @@ def read_journal(path: Path) -> Iterator[Begun | Record]:
 
 
 class JournalDirectory:
-    """The journals of all workers of a campaign."""
+    """The journals of all workers of a coordinator, and of earlier ones in other directories."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, *paths: Path) -> None:
+        """The first directory is that of the coordinator's own workers."""
+        self._all = dict.fromkeys(paths)
 
     def file(self, worker: str) -> Path:
         """Where the journal of one worker lies, given the worker's address."""
-        return self._path / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', worker)}.jsonl"
+        return next(iter(self._all)) / f"{re.sub(r'[^A-Za-z0-9.-]+', '_', worker)}.jsonl"
 
     def read(self, worker: str | None = None) -> Iterator[Begun | Record]:
         """Every line of the journal of one worker, or of every journal."""
-        paths = sorted(self._path.glob("*.jsonl")) if worker is None else [self.file(worker)]
+        paths = sorted(p for d in self._all for p in d.glob("*.jsonl")) if worker is None else [self.file(worker)]
         for path in paths:
             if path.exists():
                 yield from read_journal(path)
 
     def clear(self) -> None:
         """Remove journals whose every record is committed."""
-        for path in self._path.glob("*.jsonl"):
-            path.unlink()
+        for directory in self._all:
+            for path in directory.glob("*.jsonl"):
+                path.unlink()

@@ -14,19 +14,22 @@ from typing import Any
 from campaign.errors import Code, LockedError
 
 FILE = "coordinator.lock"
-TRIES = 20
+PAUSE_S = 0.05
 
 
 class CampaignLock:
     """Held by the coordinator for as long as it lives."""
 
-    def __init__(self, metadata: Path) -> None:
-        """Take the lock; LockedError, naming host, process and time, where another coordinator holds it."""
-        path = metadata / FILE
+    def __init__(self, metadata: Path, file: str = FILE, wait_s: float = 1.0) -> None:
+        """Take the lock; LockedError, naming host, process and time, where another holds it for longer than `wait_s`.
+
+        Less than a second is not enough to tell: somebody who only looks holds the lock for an instant.
+        """
+        path = metadata / file
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        if not self._take():
+        if not self._take(wait_s):
             os.close(self._handle)
-            who = holder(metadata) or {}
+            who = holder(metadata, file) or {}
             raise LockedError(
                 Code.CAMPAIGN_LOCKED,
                 f"{metadata.parent} is held by another coordinator: process {who.get('pid', '?')} on "
@@ -41,16 +44,17 @@ class CampaignLock:
         os.ftruncate(self._handle, 0)
         os.pwrite(self._handle, json.dumps(me).encode(), 0)
 
-    def _take(self) -> bool:
-        """Try for a second: somebody who only looks holds the lock for an instant."""
-        for _ in range(TRIES):
+    def _take(self, wait_s: float) -> bool:
+        deadline = time.monotonic() + wait_s
+        while True:
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                time.sleep(1 / TRIES)
+                if time.monotonic() >= deadline:
+                    return False
+                time.sleep(PAUSE_S)
             else:
                 return True
-        return False
 
     def release(self) -> None:
         """Give the lock back."""
@@ -58,9 +62,9 @@ class CampaignLock:
         os.close(self._handle)
 
 
-def holder(metadata: Path) -> dict[str, Any] | None:
-    """Who holds the lock of a campaign; None where nobody does."""
-    path = metadata / FILE
+def holder(metadata: Path, file: str = FILE) -> dict[str, Any] | None:
+    """Who holds a lock of a campaign; None where nobody does."""
+    path = metadata / file
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

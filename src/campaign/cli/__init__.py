@@ -53,7 +53,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         if room is not None:
             room.add_arguments(sub)
             sub.set_defaults(action=room.command)
-    parsed = parser.parse_args(arguments)
+    # The tail of a command line after -- is for sbatch, and argparse would mix it with positional arguments.
+    verbatim = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
+    parsed = parser.parse_args(arguments[: arguments.index("--")] if "--" in arguments else arguments)
+    if verbatim and verb != "submit":
+        parser.error(f"campaign {verb} takes nothing after --")
+    parsed.options = tuple(verbatim)
     from campaign.run import guarded
 
     return guarded(parsed.action, parsed)

@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--array", type=_positive, metavar="N", help="N allocations share the campaign")
     parser.add_argument("--wait", action="store_true", help="wait for the end, and tell how it ended")
     parser.add_argument("--json", action="store_true", help="report as JSON")
-    parser.add_argument("options", nargs="*", metavar="-- OPTION", help="options for sbatch, verbatim")
 
 
 def _positive(text: str) -> int:
@@ -53,7 +52,7 @@ def command(arguments: argparse.Namespace) -> int:
     layout = Layout(Path(config.directory))
     submission = submit.Submission(
         config=str(arguments.config.absolute()), settings=tuple(arguments.settings), workdir=str(Path.cwd()),
-        options=tuple(arguments.options), array=arguments.array, chain=arguments.chain,
+        options=arguments.options, array=arguments.array, chain=arguments.chain,
     )  # fmt: skip
     plan = run.lay_out(config, generator)
     if arguments.dry_run:
