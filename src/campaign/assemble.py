@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from campaign import durable
 from campaign.adapters import local
 from campaign.adapters.slurm import allocation
 from campaign.adapters.slurm.allocation import AllocationWatch
 from campaign.adapters.slurm.ask import scrubbed
-from campaign.adapters.slurm.steps import RankStep, StepNames, WorkerSteps
+from campaign.adapters.slurm.steps import RankStep, StepNames, TypedSteps, WorkerSteps
 from campaign.core.model import Config, Node, Shape, Slot
 from campaign.core.packing import capacity, widened
 from campaign.errors import Code, UsageError
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from campaign.adapters.slots import SlotPool
 
 LOCAL, ALLOCATION, PROVISIONED = "local", "allocation", "provisioned"
-INTERACTIVE_STEP = 4294967290
-"""Steps from here on are SLURM's own: batch scripts and the shells of `salloc`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +74,11 @@ def find_place(config: Config, environment: Mapping[str, str] = os.environ) -> P
         node = local.this_node()
         return Place(LOCAL, (node if slots is None else widened(node, shape, slots),))
     watch = AllocationWatch(allocation.read_allocation(job))
-    return Place(ALLOCATION, watch.current.nodes, watch)
+    nodes = watch.current.nodes
+    if allocation.typed_step(environment):
+        mine = set(allocation.hostnames(environment["SLURM_STEP_NODELIST"]))
+        nodes = tuple(node for node in nodes if node.name in mine)
+    return Place(ALLOCATION, nodes, watch)
 
 
 def _provisioned_nodes(config: Config) -> list[Node]:
@@ -104,44 +107,128 @@ def _memory(size_bytes: int | None) -> str:
 
 async def open_cluster(plan: Plan, place: Place, layout: Layout, dashboard: str | None) -> DaskCluster:
     """The cluster on which a plan runs there."""
-    from campaign.adapters.dask import DaskCluster
+    from campaign.adapters.dask import DaskCluster, NannyWorker
 
+    source: WorkerSource
+    describe: Callable[[], Node]
     config = plan.config
     names = StepNames.of(str(layout.root), f"{os.getpid():x}")
-    overlaps = 0 <= int(os.environ.get("SLURM_STEP_ID", "-1")) < INTERACTIVE_STEP
+    overlaps = 0 <= int(os.environ.get("SLURM_STEP_ID", "-1")) < allocation.OWN_STEPS
     ranks = None if place.kind == LOCAL else RankStep(names, config.slurm.mpi, overlaps)
     spec = SlotSpec(str(layout.root), config.generator, config.options, str(layout.journals), ranks)
-    source, describe = _source(place, layout, names, dashboard)
+    if place.kind == PROVISIONED:
+        source, describe = _queued(config, layout, dashboard), node_of_job
+    elif place.watch is not None:
+        source, describe = (
+            _in_allocation(place, place.watch, layout, names, dashboard),
+            partial(known_here, place.nodes),
+        )
+    else:
+        (node,) = place.nodes
+        source, describe = NannyWorker(2 * node.cpus, dashboard), partial(_same, node)
     return await DaskCluster.open(source, partial(make_slots, spec), describe)
 
 
-def _source(
-    place: Place, layout: Layout, names: StepNames, dashboard: str | None
-) -> tuple[WorkerSource, Callable[[], Node]]:
-    """Who brings the workers, and how a worker tells which node it is on."""
-    from campaign.adapters.dask import Credentials, NannyWorker, StepWorkers
+def _in_allocation(
+    place: Place, watch: AllocationWatch, layout: Layout, names: StepNames, dashboard: str | None
+) -> WorkerSource:
+    """Workers by one overlapping step, or by the ranks of the step that was typed."""
+    from campaign.adapters.dask import Credentials, StepWorkers
 
-    if place.watch is not None:
-        known = {node.name: node for node in place.nodes}
-        threads = 2 * max(node.cpus for node in place.nodes)
-        scratch = os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - on each node its own
-        steps = WorkerSteps(
-            place.watch, names, layout.logs / f"workers-{place.watch.current.job_id}.log", threads, scratch
-        )
-        host = allocation.address_towards(place.nodes[0].name)
-        credentials = Credentials.make(layout.metadata)
-        return StepWorkers(steps, host, dashboard, credentials), partial(known_here, known)
-    (node,) = place.nodes
-    return NannyWorker(2 * node.cpus, dashboard), partial(_same, node)
+    log = layout.logs / f"workers-{watch.current.job_id}.log"
+    host = allocation.address_towards(place.nodes[0].name)
+    credentials = Credentials.make(layout.metadata)
+    threads, scratch = worker_threads(place), worker_scratch()
+    if allocation.typed_step(os.environ):
+        file = allocation.step_file(layout.metadata, os.environ)
+        typed = TypedSteps(watch, names, log, threads, scratch, file=file, tls=str(credentials.directory))
+        return StepWorkers(typed, host, dashboard, credentials)
+    return StepWorkers(WorkerSteps(watch, names, log, threads, scratch), host, dashboard, credentials)
+
+
+def worker_threads(place: Place) -> int:
+    """Threads of a worker: each only waits for a slot."""
+    return 2 * max(node.cpus for node in place.nodes)
+
+
+def worker_scratch() -> str:
+    """Where a worker puts its few files, on each node its own."""
+    return os.environ.get("TMPDIR", "/tmp")  # noqa: S108 - Dask makes a directory of its own below
+
+
+def _queued(config: Config, layout: Layout, dashboard: str | None) -> WorkerSource:
+    """Workers as jobs of the queue, one node each."""
+    from campaign.adapters.dask import Credentials, JobQueueWorkers
+
+    slurm, shape = config.slurm, config.resources.shape
+    (node, *_) = _provisioned_nodes(config)
+    directives = [
+        f"--{name}={value}" for name, value in (("qos", slurm.qos), ("constraint", slurm.constraint)) if value
+    ]
+    if shape.gpus_per_rank and not any("gpu" in option for option in slurm.options):
+        directives.append(f"--gres=gpu:{shape.gpus_per_node}")
+    memory = slurm.memory_per_node_bytes
+    options = {
+        "cores": node.cpus,
+        "processes": 1,
+        "memory": f"{memory}B" if memory else "1GiB",
+        "job_directives_skip": [] if memory else ["--mem="],
+        "queue": slurm.partition or None,
+        "account": config.resources.account or None,
+        "walltime": slurm.walltime,
+        "job_extra_directives": [*directives, "--no-requeue", *slurm.options],
+        "job_script_prologue": list(slurm.prologue),
+        "log_directory": str(layout.logs),
+        "local_directory": worker_scratch(),
+        "worker_extra_args": ["--no-dashboard", "--dashboard-address", "127.0.0.1:0"],
+        "scheduler_options": {
+            "host": allocation.address_towards(allocation.any_node(slurm.partition)),
+            "dashboard_address": dashboard or "127.0.0.1:0",
+            "dashboard": dashboard is not None,
+        },
+    }
+    slots = max(capacity(shape, [node]), 1)
+    credentials = Credentials.make(layout.metadata)
+    return JobQueueWorkers(
+        options, slurm.nodes_min, slurm.nodes, slots, credentials, allocation.jobs_in_queue,
+        shows_dashboard=dashboard is not None,
+    )  # fmt: skip
+
+
+def node_of_job() -> Node:
+    """The node that this worker is on, as its own batch job holds it."""
+    return allocation.node_here(os.environ)
+
+
+def follows(environment: Mapping[str, str]) -> bool:
+    """Whether this process is a rank of a typed step that does not coordinate."""
+    return bool(allocation.typed_step(environment)) and environment.get("SLURM_PROCID", "0") != "0"
+
+
+def follow(config: Config) -> None:
+    """Serve the coordinator of a typed step, if we are the first rank of a node that is not its own."""
+    from campaign.adapters.dask.runner import follow
+
+    first_here = os.environ.get("SLURM_LOCALID") == "0"
+    if not first_here:
+        return
+    file = allocation.step_file(Layout(Path(config.directory)).metadata, os.environ)
+    follow(file, worker_threads(find_place(config)), worker_scratch())
+
+
+def dismiss_followers(layout: Layout) -> None:
+    """Tell the other ranks of a typed step, if there are any, that nothing is to be done."""
+    if allocation.typed_step(os.environ):
+        durable.write_json(allocation.step_file(layout.metadata, os.environ), {"address": None, "tls": ""})
 
 
 def _same(node: Node) -> Node:
     return node
 
 
-def known_here(nodes: Mapping[str, Node]) -> Node:
+def known_here(nodes: Sequence[Node]) -> Node:
     """The node that this worker is on, out of those that the coordinator knows."""
-    return allocation.known_node(nodes, os.environ)
+    return allocation.known_node({node.name: node for node in nodes}, os.environ)
 
 
 def make_slots(spec: SlotSpec, worker: str) -> SlotPool:

@@ -212,6 +212,7 @@ class Execution:
         if left is not None and (left <= 0 or (self._dispatcher.waiting and self._dispatcher.nothing_fits(left))):
             logger.info("the allocation ends in %.0f s: no job is started that would not end before", left)
             self.drain(WALLTIME)
+        self._cluster.demand(self._dispatcher.waiting + len(self._leases))
         self._miss_nodes(now)
         if self._plan.config.slurm.give_back and not (self._dispatcher.waiting or self._dispatcher.retries):
             self._give_back()

@@ -196,6 +196,9 @@ class Cluster(Protocol):
     def expects_nodes(self) -> bool:
         """Whether nodes may still come without anybody's help."""
 
+    def demand(self, slots: int) -> None:
+        """Say how many slots could be busy now, so that nodes can be brought."""
+
     def release(self, nodes: Sequence[str]) -> None:
         """Give nodes back to whoever lent them, where that is possible."""
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from campaign import manifest
 from campaign.adapters.local import SystemClock
-from campaign.assemble import Place, find_place, open_cluster, require_room
+from campaign.assemble import Place, dismiss_followers, find_place, follow, follows, open_cluster, require_room
 from campaign.core.model import Config, State
 from campaign.errors import CampaignError, Code, StorageError, UsageError
 from campaign.generators import find
@@ -203,6 +203,7 @@ def _run_pending(plan: Plan, generator: Generator, books: Books, layout: Layout,
 
     pending = books.table.state == State.PENDING
     if not pending.any():
+        dismiss_followers(layout)
         return None
     _require_packages(generator, plan)
     place = find_place(plan.config)
@@ -403,6 +404,9 @@ def command(arguments: argparse.Namespace) -> int:
     from campaign.cli.plan import print_dry_run
 
     config, generator = read_config(arguments.config, arguments.settings)
+    if follows(os.environ):
+        follow(config)
+        return EXIT_DONE
     if arguments.dry_run:
         return print_dry_run(config, generator, as_json=arguments.json)
     dashboard = None if arguments.dashboard == "off" else arguments.dashboard

@@ -49,6 +49,9 @@ class InlineCluster:
         """All of them are there from the beginning."""
         return False
 
+    def demand(self, slots: int) -> None:
+        """No node comes by itself."""
+
     def release(self, nodes: Sequence[str]) -> None:
         """Note what is given back."""
         self.released.extend(nodes)

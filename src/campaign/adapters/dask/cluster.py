@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import socket
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -97,7 +98,7 @@ class DaskCluster:
         self._address: dict[str, str] = {}  # node -> worker
         self._draining = self._closing = False
         self._background: set[asyncio.Future[Any]] = set()
-        self._scheduler: Scheduler = source.cluster.scheduler
+        self._scheduler: Any = source.cluster.scheduler
         self._scheduler.handlers[GRANT] = self._grant
         self._scheduler.handlers[JOIN] = self._join
         self._scheduler.stream_handlers[EVENT] = self._receive
@@ -118,7 +119,9 @@ class DaskCluster:
     @property
     def dashboard(self) -> str:
         """Address of the Dask dashboard, empty where there is none."""
-        return str(self._source.cluster.dashboard_link) if self._source.shows_dashboard else ""
+        if not self._source.shows_dashboard:
+            return ""
+        return f"http://127.0.0.1:{self._scheduler.http_server.port}/status on {socket.gethostname()}"
 
     def submit(self, leases: Iterable[Lease]) -> None:
         """Put leases into flight, each on the first node of its slot, once the slots that it evicts are gone."""
@@ -183,6 +186,10 @@ class DaskCluster:
     def expects_nodes(self) -> bool:
         """Whether nodes may still come without anybody's help."""
         return self._source.expects_nodes()
+
+    def demand(self, slots: int) -> None:
+        """Say how many slots could be busy now, so that nodes can be brought."""
+        self._source.demand(slots)
 
     def release(self, nodes: Sequence[str]) -> None:
         """Give nodes back to whoever lent them, where that is possible."""

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from distributed import LocalCluster
+from distributed.deploy.adaptive import Adaptive
 from distributed.security import Security
 
 from campaign.adapters.dask.tls import Credentials
 from campaign.core.model import Slot
 
+LOOK_S = 5.0
+"""Time between two questions about the jobs of the queue."""
+
+STILLBORN_ALLOWED = 5
 RETIRE_S = 10.0
 """How long workers may take to say good-bye."""
 
@@ -42,6 +47,9 @@ class WorkerSource(Protocol):
 
     def sweep(self, slots: Sequence[Slot]) -> None:
         """End what slots left behind whose worker is gone."""
+
+    def demand(self, slots: int) -> None:
+        """So many slots could be busy now."""
 
     async def retire(self) -> None:
         """Send the workers home."""
@@ -97,6 +105,9 @@ class _InProcessScheduler:
             silence_logs=40,
             asynchronous=True,
         )
+
+    def demand(self, slots: int) -> None:
+        """The nodes are what they are."""
 
     async def retire(self) -> None:
         """Send the workers home."""
@@ -187,14 +198,32 @@ class StepWorkers(_InProcessScheduler):
         self._tls.remove()
 
 
+class _ByDemand(Adaptive):
+    """Scales by the jobs that wait, which Dask does not know of, and never closes a worker that is at work."""
+
+    async def target(self) -> int:
+        cluster: Any = self.cluster
+        return int(cluster.wanted_jobs)
+
+    async def workers_to_close(self, target: int) -> list[Any]:
+        cluster: Any = self.cluster
+        idle = {state.name for state in cluster.scheduler.workers.values() if not state.processing}
+        return [name for name in await super().workers_to_close(target) if name in idle]
+
+
 class JobQueueWorkers:
     """Workers that dask-jobqueue's SLURMCluster brings from the queue, each a job of its own; dead ones are replaced."""
 
     def __init__(
-        self, options: Mapping[str, Any], least: int, most: int, credentials: Credentials, *, shows_dashboard: bool
-    ) -> None:
+        self, options: Mapping[str, Any], least: int, most: int, slots_per_job: int, credentials: Credentials,
+        alive: Callable[[Collection[str]], set[str] | None], *, shows_dashboard: bool,
+    ) -> None:  # fmt: skip
+        """`alive` tells which jobs, given by their numbers, are in the queue."""
+        self._alive, self._looked_at, self._stillborn = alive, 0.0, 0
         self._options, self._least, self._most, self._tls = dict(options), least, most, credentials
-        self.security = credentials.security
+        self._slots_per_job = slots_per_job
+        self._appeared: set[Any] = set()
+        self.security: Security | None = credentials.security
         self.shows_dashboard = shows_dashboard
         self.cluster: Any = None
 
@@ -208,10 +237,37 @@ class JobQueueWorkers:
 
     async def bring(self) -> None:
         """Ask for workers, as many as there is work for between the bounds, and again for those that die."""
-        self.cluster.adapt(minimum_jobs=self._least, maximum_jobs=self._most, interval="2s", wait_count=15)
+        self.cluster.wanted_jobs = self._least
+        self.cluster.adapt(
+            Adaptive=_ByDemand, minimum_jobs=self._least, maximum_jobs=self._most, interval="1s", wait_count=10
+        )
+
+    def demand(self, slots: int) -> None:
+        """So many slots could be busy now."""
+        self.cluster.wanted_jobs = -(-slots // self._slots_per_job)
 
     async def tend(self, present: Collection[str]) -> str:
-        """Adaptive scaling does that."""
+        """Forget jobs that ended without saying so: adaptive scaling asks for others then.
+
+        A job that is cancelled, or that dies before its worker appears, would count as one that is still to come.
+        """
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._looked_at < LOOK_S:
+            return ""
+        self._looked_at = loop.time()
+        numbers = {str(job.job_id): name for name, job in self.cluster.workers.items() if job.job_id}
+        alive = await asyncio.to_thread(self._alive, list(numbers)) if numbers else set()
+        if alive is None:
+            return ""
+        connected = {state.name for state in self.cluster.scheduler.workers.values()}
+        for name in [name for number, name in numbers.items() if number not in alive and name not in connected]:
+            self._stillborn += name not in self._appeared
+            self.cluster.worker_spec.pop(name, None)
+        self._appeared |= connected
+        self._stillborn = 0 if connected else self._stillborn
+        await self.cluster._correct_state()  # noqa: SLF001 - what scale() calls as well
+        if self._stillborn > STILLBORN_ALLOWED:
+            return f"{self._stillborn} jobs of the queue ended before their worker appeared; see logs/dask-worker-*.err"
         return ""
 
     def expects_nodes(self) -> bool:

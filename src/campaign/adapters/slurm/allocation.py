@@ -6,9 +6,10 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from campaign.adapters.slurm.ask import ask, attempt
@@ -17,6 +18,9 @@ from campaign.errors import Code, UsageError
 
 REFRESH_S = 30.0
 """Time between two questions to the controller."""
+
+OWN_STEPS = 4294967290
+"""Steps from here on are SLURM's own: batch scripts and the shells of `salloc`."""
 
 MIB = 2**20
 RUNNING = ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED")
@@ -122,6 +126,26 @@ def address_towards(node: str) -> str:
         return str(probe.getsockname()[0])
 
 
+def any_node(partition: str) -> str:
+    """Name of some node of a partition, or of any; what our address is looked up towards."""
+    where = ("-p", partition) if partition else ()
+    listed = ask("sinfo", "-h", "-N", *where, "-o", "%N").split()
+    if not listed:
+        raise UsageError(
+            Code.SLURM_REFUSED, f"sinfo knows no node{f' of partition {partition}' if partition else ''}",
+            action="correct slurm.partition; `sinfo` shows the choices",
+        )  # fmt: skip
+    return listed[0]
+
+
+def jobs_in_queue(numbers: Collection[str]) -> set[str] | None:
+    """Which of these jobs are in the queue, waiting or running; None where SLURM does not answer."""
+    done = attempt(("squeue", "-h", "-j", ",".join(numbers), "-o", "%i"))
+    if done.returncode and "Invalid job id" not in done.stderr:
+        return None
+    return set(done.stdout.split())
+
+
 class AllocationWatch:
     """The allocation as it was last heard of."""
 
@@ -147,6 +171,17 @@ class AllocationWatch:
             except UsageError as error:
                 if error.code is Code.ALLOCATION_GONE:
                     self.gone = error.message
+
+
+def typed_step(environment: Mapping[str, str]) -> str:
+    """Number of the step that a person typed and that has several ranks, of which we are one; empty where we are none."""
+    step, ranks = environment.get("SLURM_STEP_ID", ""), environment.get("SLURM_STEP_NUM_TASKS", "1")
+    return step if step.isdecimal() and int(step) < OWN_STEPS and int(ranks) > 1 else ""
+
+
+def step_file(metadata: Path, environment: Mapping[str, str]) -> Path:
+    """Where rank 0 of a typed step says where its scheduler is."""
+    return metadata / f".scheduler-{environment['SLURM_JOB_ID']}-{environment['SLURM_STEP_ID']}.json"
 
 
 def node_here(environment: Mapping[str, str]) -> Node:

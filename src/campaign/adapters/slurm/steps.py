@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from campaign import durable
 from campaign.adapters.slurm.allocation import AllocationWatch
 from campaign.adapters.slurm.ask import ask, attempt, scrubbed
 from campaign.core.model import Slot
@@ -140,13 +141,16 @@ class WorkerSteps:
     def bring(self, scheduler: str, options: Sequence[str]) -> None:
         """One worker on each node."""
         sweep_earlier_runs(self.names)
-        self._program = (
-            sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--nthreads", str(self.threads),
-            "--no-dashboard", "--memory-limit", "0", "--death-timeout", str(DEATH_TIMEOUT_S),
-            "--local-directory", self.scratch, *options,
-        )  # fmt: skip
+        self._program = self._worker(scheduler, options)
         self._began_s = time.monotonic()
         self._start([node.name for node in self.watch.current.nodes])
+
+    def _worker(self, scheduler: str, options: Sequence[str]) -> tuple[str, ...]:
+        return (
+            sys.executable, "-m", "distributed.cli.dask_worker", scheduler, "--nthreads", str(self.threads),
+            "--no-dashboard", "--dashboard-address", "127.0.0.1:0", "--memory-limit", "0", "--death-timeout", str(DEATH_TIMEOUT_S),
+            "--local-directory", self.scratch, *options,
+        )  # fmt: skip
 
     def _start(self, nodes: Sequence[str]) -> None:
         with self.log.open("ab") as output:
@@ -207,6 +211,35 @@ class WorkerSteps:
                     step.wait(max(0.1, deadline - time.monotonic()) if number is None else STOP_S)
                 except subprocess.TimeoutExpired:
                     continue
+
+
+@dataclass(slots=True)
+class TypedSteps(WorkerSteps):
+    """The workers of a run that was typed under `srun`: its other ranks come by themselves, our node's we start."""
+
+    file: Path = Path()
+    tls: str = ""
+
+    def bring(self, scheduler: str, options: Sequence[str]) -> None:
+        """Tell the other ranks where we are, and start the worker of this node."""
+        durable.write_json(self.file, {"address": scheduler, "tls": self.tls})
+        program = self._worker(scheduler, options)
+        self._began_s = time.monotonic()
+        with self.log.open("ab") as output:
+            self._steps.append(
+                subprocess.Popen(
+                    program, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                    env=dict(os.environ),
+                )
+            )  # fmt: skip
+
+    def _start(self, nodes: Sequence[str]) -> None:
+        """The other ranks can't be started again: their nanny does what can be done."""
+
+    def close(self) -> None:
+        """End the workers."""
+        WorkerSteps.close(self)
+        self.file.unlink(missing_ok=True)
 
 
 def mpi_types() -> list[str]:
