@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign import durable
+from campaign import conduct, durable
 from campaign.adapters.provenance import now
 from campaign.adapters.slurm import batch
 from campaign.adapters.slurm.allocation import job_here
 from campaign.core.model import Config
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
+from campaign.ports import Generator
 
 logger = logging.getLogger("campaign")
 
@@ -83,6 +84,16 @@ def refuse_second(layout: Layout) -> None:
             f"{layout.root} has jobs in the queue already: {jobs}",
             action=f"wait for them, or cancel them: scancel {' '.join(job.job for job in waiting)}",
         )
+
+
+def lay_out_and_submit(submission: Submission, config: Config, generator: Generator) -> tuple[str, Path]:
+    """Lay out the campaign, and submit its first batch job, unless one is in the queue already; (number, script)."""
+    layout = Layout(Path(config.directory))
+    plan = conduct.lay_out(config, generator)
+    refuse_second(layout)
+    with conduct.held(plan, generator, layout):
+        pass
+    return submit(submission, config)
 
 
 class Chain:

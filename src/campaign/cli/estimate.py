@@ -9,10 +9,10 @@ from pathlib import Path
 
 from campaign.adapters.terminal import duration
 from campaign.assemble import find_place
+from campaign.conduct import read_config
 from campaign.core.lifecycle import estimate
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
-from campaign.run import read_config
 from campaign.status import read_measured_cost
 
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import closing
 from pathlib import Path
 
-import numpy as np
-
-from campaign import manifest, run
+from campaign import conduct
 from campaign.core.model import State
-from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE, closing_words
 
 RETRIED = ("failed", "timeout", "missing_input", "cancelled")
@@ -28,21 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign retry`."""
-    from campaign.adapters.local import SystemClock
-
-    config, generator = run.read_config(arguments.campaign)
-    layout = Layout(Path(config.directory))
-    manifest.read(layout)
-    plan = run.lay_out(config, generator)
-    with run.held(plan, generator, layout), closing(run.open_gatherer(plan, generator, layout)) as gatherer:
-        run.recover(gatherer, layout)
-        wanted = [State[word.upper()] for word in arguments.state or RETRIED]
-        jobs = [int(job) for job in np.flatnonzero(np.isin(gatherer.table.state, wanted))]
-        if not arguments.dry_run:
-            gatherer.requeue(jobs, SystemClock().now_ms())
-    _report(arguments, [plan.name(job) for job in jobs])
-    if arguments.run and jobs and not arguments.dry_run:
-        outcome = run.run_campaign(config, generator)
+    config, generator = conduct.read_config(arguments.campaign)
+    states = [State[word.upper()] for word in arguments.state or RETRIED]
+    names = conduct.requeue(config, generator, states, dry_run=arguments.dry_run)
+    _report(arguments, names)
+    if arguments.run and names and not arguments.dry_run:
+        outcome = conduct.run_campaign(config, generator)
         print(closing_words(outcome))
         return outcome.exit_code
     return EXIT_DONE

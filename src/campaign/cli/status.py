@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
+from campaign.conduct import read_config
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
-from campaign.run import read_config
 from campaign.status import Status, read_status
 
 

@@ -10,7 +10,7 @@ import json
 import time
 from pathlib import Path
 
-from campaign import run, submit
+from campaign import conduct, submit
 from campaign.adapters.slurm import batch
 from campaign.cli.status import words
 from campaign.layout import Layout
@@ -48,24 +48,21 @@ def _positive(text: str) -> int:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign submit`."""
-    config, generator = run.read_config(arguments.config, arguments.settings)
+    config, generator = conduct.read_config(arguments.config, arguments.settings)
     layout = Layout(Path(config.directory))
     submission = submit.Submission(
         config=str(arguments.config.absolute()), settings=tuple(arguments.settings), workdir=str(Path.cwd()),
         options=arguments.options, array=arguments.array, chain=arguments.chain,
     )  # fmt: skip
-    plan = run.lay_out(config, generator)
     if arguments.dry_run:
+        conduct.lay_out(config, generator)
         script, text = submit.script_of(submission, config, submit.next_number(layout))
         if arguments.json:
             print(json.dumps({"script": str(script), "text": text, "submitted": None}))
         else:
             print(f"# would write {script} and type: sbatch {script}\n{text}", end="")
         return EXIT_DONE
-    submit.refuse_second(layout)
-    with run.held(plan, generator, layout):
-        pass
-    job, script = submit.submit(submission, config)
+    job, script = submit.lay_out_and_submit(submission, config, generator)
     if arguments.json and not arguments.wait:
         print(json.dumps({"script": str(script), "submitted": job, "directory": str(layout.root)}))
     elif not arguments.json:

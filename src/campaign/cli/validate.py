@@ -6,9 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
+from campaign.conduct import lay_out, read_config
 from campaign.errors import ConfigError
 from campaign.outcome import EXIT_DONE, EXIT_USAGE
-from campaign.run import lay_out, read_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

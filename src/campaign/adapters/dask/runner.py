@@ -35,7 +35,7 @@ def follow(scheduler_file: Path, threads: int, scratch: str) -> None:
         return
     configure()
     os.environ["DASK_LOGGING__DISTRIBUTED"] = "error"  # the nanny's child reads it
-    SLURMRunner(  # type: ignore[no-untyped-call]
+    SLURMRunner(
         scheduler=False,
         client=False,
         scheduler_file=str(scheduler_file),

@@ -1,0 +1,362 @@
+"""Conducts a run: config -> plan -> graph -> execute -> gather, with the adapters that fit, from a start to an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from campaign import manifest
+from campaign.adapters.local import SystemClock
+from campaign.assemble import Place, dismiss_followers, find_place, open_cluster, require_room
+from campaign.core.model import Config, State
+from campaign.errors import CampaignError, Code, StorageError, UsageError
+from campaign.generators import find
+from campaign.layout import Layout
+from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
+from campaign.plan import Plan, States, make_plan
+from campaign.shards import Shard, abandoned_journals, refuse_beside_shards
+
+if TYPE_CHECKING:
+    from campaign.core.lifecycle import JobTable
+    from campaign.execute import Execution, Summary
+    from campaign.gather import Gatherer
+    from campaign.ports import Committer, Generator, Progress
+    from campaign.submit import Chain
+
+DEFAULT_DASHBOARD = "127.0.0.1:8787"
+
+logger = logging.getLogger("campaign")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line decides about one run."""
+
+    plain: bool = False
+    dashboard: str | None = DEFAULT_DASHBOARD
+    chain: int = 0  # successors that this batch job may have
+    shard: Shard | None = None  # None: all jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What a run starts from, and where it writes."""
+
+    table: JobTable
+    committer: Committer
+    reserve: Callable[[], int]  # gives batch numbers
+    durations_s: Sequence[tuple[int, float]]
+
+
+def read_config(path: Path, settings: Sequence[str] = ()) -> tuple[Config, Generator]:
+    """Step 1: the frozen configuration, and its generator. `path` is a YAML, or the directory of a campaign."""
+    from campaign.config import load_config
+
+    here = path.absolute() if path.is_dir() else None
+    if here is not None:
+        manifest.read(Layout(here))
+        path = Layout(here).config
+    config = load_config(
+        path,
+        settings=settings,
+        base_path=here.parent if here is not None else None,
+        find_options=lambda name: find(name).options,
+    )
+    if here is not None and here != Path(config.directory):
+        raise UsageError(
+            Code.CAMPAIGN_MISSING,
+            f"{here} holds the campaign {Path(config.directory).name}: it was renamed",
+            action=f"name it back: mv {here} {config.directory}",
+        )
+    return config, find(config.generator)
+
+
+def lay_out(config: Config, generator: Generator) -> Plan:
+    """Step 2: the plan."""
+    try:
+        return make_plan(config, generator, os.path.exists)
+    except CampaignError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            Code.GENERATOR_UNAVAILABLE,
+            f"generator {generator.name!r} failed while the plan was made: {type(error).__name__}: {error}",
+            action="correct its `words`, `inputs` or `variables`",
+        ) from error
+
+
+def run_campaign(config: Config, generator: Generator, options: Options = Options()) -> Outcome:
+    """All steps, from a configuration to a dataset. Raises CampaignError where the campaign can't be run."""
+    plan = lay_out(config, generator)
+    layout = Layout(Path(config.directory))
+    if options.shard is not None:
+        return _run_shard(plan, generator, layout, options, options.shard)
+    with committing(plan, generator, layout) as gatherer:
+        books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s())
+        summary = _run_pending(plan, generator, books, layout, options)
+        gatherer.flush()
+        return _outcome(gatherer.table.state, layout, summary)
+
+
+def _run_shard(plan: Plan, generator: Generator, layout: Layout, options: Options, shard: Shard) -> Outcome:
+    """Our part of the jobs, sealed; committed now and then by whichever shard gets the lock, and at the end."""
+    from campaign.adapters import provenance
+    from campaign.adapters.artifacts import ArtifactStore
+    from campaign.shards import COMMIT_WAIT_S, Numbers, ShardCommitter, own_part, shard_held
+
+    layout = Layout(layout.root, shard.name)
+    commit = partial(committing, plan, generator, layout, shard)
+    with shard_held(layout, shard):
+        with commit(COMMIT_WAIT_S) as gatherer:
+            stamp = partial(provenance.stamp, type(generator))
+            committer = ShardCommitter(ArtifactStore(layout.root), stamp, partial(commit, at_work=True))
+            numbers = Numbers(gatherer.next_number, shard)
+            books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s())
+        summary = _run_pending(plan, generator, books, layout, options)
+        with commit(COMMIT_WAIT_S) as gatherer:
+            return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary)
+
+
+@contextlib.contextmanager
+def committing(
+    plan: Plan,
+    generator: Generator,
+    layout: Layout,
+    shard: Shard | None = None,
+    wait_s: float = 1.0,
+    *,
+    at_work: bool = False,
+) -> Iterator[Gatherer]:
+    """The campaign's one writer, after what earlier runs and other shards left was saved; LockedError where it is busy.
+
+    A shard whose workers are `at_work` leaves its own journals to them.
+    """
+    with (
+        held(plan, generator, layout, shard, wait_s),
+        contextlib.closing(open_gatherer(plan, generator, layout, shard)) as gatherer,
+    ):
+        recover(gatherer, layout, at_work=at_work)
+        gatherer.mark_missing(plan.missing, SystemClock().now_ms())
+        yield gatherer
+        gatherer.flush()
+
+
+@contextlib.contextmanager
+def held(
+    plan: Plan, generator: Generator, layout: Layout, shard: Shard | None = None, wait_s: float = 1.0
+) -> Iterator[None]:
+    """The campaign's directory, laid out, locked for us and made from this plan; StorageError where it can't be written."""
+    from campaign.adapters.lock import CampaignLock
+
+    with _storage_errors(layout.root):
+        layout.create()
+        lock = CampaignLock(layout.metadata, wait_s=wait_s)
+        try:
+            if shard is None:
+                refuse_beside_shards(layout)
+                layout.progress.unlink(missing_ok=True)  # of a run that was killed
+            manifest.freeze(plan, layout, generator)
+            yield
+        finally:
+            lock.release()
+
+
+def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> None:
+    """Save what an earlier run left, and tell."""
+    from campaign.adapters.journal import JournalDirectory
+
+    own = [] if at_work else [layout.journals]
+    recovery = gatherer.recover(JournalDirectory(*own, *abandoned_journals(layout)))
+    if recovery.settled or recovery.interrupted or recovery.quarantined or (recovery.adopted and not at_work):
+        logger.info(
+            "recovered: %d batches adopted, %d records settled from journals, %d interrupted attempts, %d quarantined",
+            recovery.adopted, recovery.settled, recovery.interrupted, recovery.quarantined,
+        )  # fmt: skip
+
+
+def _run_pending(plan: Plan, generator: Generator, books: Books, layout: Layout, options: Options) -> Summary | None:
+    """Run what is pending; None where nothing is."""
+    import numpy as np
+
+    pending = books.table.state == State.PENDING
+    if not pending.any():
+        dismiss_followers(layout)
+        return None
+    _require_packages(generator, plan)
+    place = find_place(plan.config)
+    require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
+    with _chained(plan, books, layout, options) as chain:
+        summary = asyncio.run(_execute(plan, books, place, layout, options))
+        chain.end(complete=summary.left == 0)
+        return summary
+
+
+@contextlib.contextmanager
+def _chained(plan: Plan, books: Books, layout: Layout, options: Options) -> Iterator[Chain]:
+    """With a successor in the queue; of several shards the first one asks for it."""
+    from campaign.submit import Chain
+
+    chain = Chain(layout, plan.config, options.chain)
+    if options.chain and (options.shard is None or options.shard.index == 0):
+        chain.begin(int((books.table.state != State.PENDING).sum()))
+    yield chain
+
+
+def open_gatherer(plan: Plan, generator: Generator, layout: Layout, shard: Shard | None = None) -> Gatherer:
+    """The writer of artifacts, ledger and dataset, with a ledger that opens: a damaged one is moved away and rebuilt."""
+    from campaign.adapters import provenance
+    from campaign.adapters.artifacts import ArtifactStore
+    from campaign.adapters.dataset import ZarrStore, sweep_partial
+    from campaign.adapters.ledger import SqliteLedger
+    from campaign.errors import FormatError
+    from campaign.gather import Gatherer
+
+    artifacts = ArtifactStore(layout.root)
+    artifacts.prepare(sweep=shard is None)
+    try:
+        ledger = SqliteLedger(layout.ledger)
+    except FormatError as error:
+        logger.warning("%s; it is rebuilt from batches/", error.message)
+        artifacts.set_aside(layout.ledger, str(error))
+        ledger = SqliteLedger(layout.ledger)
+    sweep_partial(layout.dataset)
+    numbering = (1, 0) if shard is None else (shard.count + 1, shard.count)
+    store = ZarrStore(
+        layout.dataset,
+        plan.grid.axes,
+        generator.variables(plan.config.options),
+        {
+            "Conventions": "CF-1.11",
+            "title": plan.config.name,
+            "version": plan.config.version,
+            "description": plan.config.description,
+            "plan_fingerprint": plan.fingerprint,
+            "generator": generator.name,
+        },
+    )
+    return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)), numbering)
+
+
+async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, options: Options) -> Summary:
+    """Steps 3 to 5 under a live view."""
+    from campaign.adapters.journal import JournalDirectory
+    from campaign.adapters.progress import ProgressFile
+    from campaign.adapters.terminal import view_for
+    from campaign.execute import Execution
+
+    cluster = await open_cluster(plan, place, layout, options.dashboard)
+    try:
+        if cluster.dashboard:
+            logger.info("Dask dashboard: %s", cluster.dashboard)
+        with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
+            observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
+            execution = Execution(
+                plan, books.table, cluster, books.committer, JournalDirectory(layout.journals), SystemClock(),
+                books.reserve, observe, place.left_s, books.durations_s,
+            )  # fmt: skip
+            with _signals(execution):
+                return await execution.run()
+    finally:
+        await cluster.close()
+        layout.progress.unlink(missing_ok=True)
+
+
+def _require_packages(generator: Generator, plan: Plan) -> None:
+    absent = [name for name in generator.requires(plan.config.options) if importlib.util.find_spec(name) is None]
+    if absent:
+        raise UsageError(
+            Code.GENERATOR_UNAVAILABLE,
+            f"generator {generator.name!r} needs {', '.join(absent)}, which {'is' if len(absent) == 1 else 'are'} not installed",
+            action=f"pip install {' '.join(absent)} (`campaign[galaxies]` brings what galaxies needs)",
+        )
+
+
+@contextlib.contextmanager
+def _storage_errors(root: Path) -> Iterator[None]:
+    """An OSError of the file system in the user's words."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            Code.STORAGE_UNWRITABLE,
+            f"{root} can't be written: {error.strerror or error}" + (f" ({error.filename})" if error.filename else ""),
+            action="make room or permission, or set `outputs.base_path`; then start again: nothing that was done is lost",
+        ) from error
+
+
+@contextlib.contextmanager
+def _signals(execution: Execution) -> Iterator[None]:
+    """The first SIGINT, SIGTERM or SIGUSR1 drains; a second SIGINT or SIGTERM ends running jobs as well."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    seen: list[int] = []
+
+    def stop(number: signal.Signals) -> None:
+        if seen and number is not signal.SIGUSR1 and task is not None:
+            logger.warning("%s: running jobs are ended", number.name)
+            task.cancel()
+            return
+        seen.append(number)
+        logger.warning("%s: no job is started any more, running ones end; Ctrl-C stops them at once", number.name)
+        execution.drain(number.name)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            loop.remove_signal_handler(number)
+
+
+def _tee(*observers: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    def observe(progress: Progress) -> None:
+        for observer in observers:
+            observer(progress)
+
+    return observe
+
+
+def _outcome(states: States, layout: Layout, summary: Summary | None) -> Outcome:
+    """How a run ended, by the states of the jobs that were its own."""
+    import numpy as np
+
+    codes = np.bincount(states, minlength=len(State))
+    counts = {state.word: int(codes[state]) for state in State if codes[state]}
+    if codes[State.PENDING]:
+        code = EXIT_RESUMABLE
+    else:
+        code = EXIT_DONE if codes[State.COMPLETED] == len(states) else EXIT_FAILED_JOBS
+    return Outcome(
+        directory=str(layout.root),
+        exit_code=code,
+        counts=counts,
+        completed_now=summary.completed if summary else 0,
+        attempts_now=summary.ended if summary else 0,
+        duplicates=summary.duplicates if summary else 0,
+        reason=summary.stopped_by if summary else "nothing to do",
+        usage=summary.usage if summary else None,
+    )
+
+
+def requeue(config: Config, generator: Generator, states: Sequence[State], *, dry_run: bool = False) -> list[str]:
+    """Send the jobs in these states back to pending with fresh budgets; their names."""
+    import numpy as np
+
+    layout = Layout(Path(config.directory))
+    manifest.read(layout)
+    plan = lay_out(config, generator)
+    with held(plan, generator, layout), contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer:
+        recover(gatherer, layout)
+        jobs = [int(job) for job in np.flatnonzero(np.isin(gatherer.table.state, states))]
+        if not dry_run:
+            gatherer.requeue(jobs, SystemClock().now_ms())
+    return [plan.name(job) for job in jobs]
