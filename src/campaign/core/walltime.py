@@ -21,9 +21,15 @@ REMEMBERED = 400
 UNKNOWN_SPREAD = 0.3
 """Relative spread that is assumed as long as no group has two durations."""
 
+BORROWED_FREEDOM = 4
+"""Degrees of freedom that a group borrows from the spread of all, at most."""
+
 SPREAD_MIN = 0.01
 GRID = 600
 """Steps of time in which the end of an allocation is filled."""
+
+PLANNED_MARGIN = 0.5
+"""Part of the distance from mean to bound by which a plan for the last jobs counts each of them longer."""
 
 HORIZON = 4.0
 """Lengths of the longest job before the end from which on jobs are chosen so that they fill what is left."""
@@ -66,12 +72,13 @@ class Durations:
         """What jobs of each group are expected to take, in the order given; empty where nothing is known.
 
         The bound is the larger of the sample's quantile and of the one-sided prediction bound of a normal distribution,
-        mean + z spread sqrt(1 + 1/n), where small samples borrow the relative spread of all groups. A group without
-        durations takes the mean and the largest bound of the others.
+        mean + t spread sqrt(1 + 1/n) with Student's t, where small samples borrow from the relative spread inside all
+        groups. A group without durations takes the mean and the largest bound of the others.
         """
         samples = {group: self._sample(group) for group in self._seen}
-        spread = _pooled_spread(samples.values())
-        known = {group: Estimate(sample.mean, self._bound(sample, spread)) for group, sample in samples.items()}
+        pooled = _pooled(samples.values())
+        spread = math.sqrt(pooled.squares / pooled.n) if pooled.n else UNKNOWN_SPREAD
+        known = {group: Estimate(sample.mean, self._bound(sample, pooled)) for group, sample in samples.items()}
         known |= {
             group: Estimate(max(least, known[group].mean_s if group in known else 0.0), least * (1 + spread))
             for group, least in self._at_least.items()
@@ -91,19 +98,28 @@ class Durations:
             self._samples[group] = _Sample(len(seen), mean, squares, float(np.quantile(seen, self.quantile)))
         return self._samples[group]
 
-    def _bound(self, sample: _Sample, pooled: float) -> float:
-        own = math.sqrt(sample.squares / (sample.n - 1)) if sample.n > 1 else pooled
-        weight = (sample.n - 1) / (sample.n + 3)
-        spread = max(math.sqrt(weight * own**2 + (1 - weight) * pooled**2), SPREAD_MIN)
-        z = NormalDist().inv_cdf(self.quantile)
-        return max(sample.mean * (1 + z * spread * math.sqrt(1 + 1 / sample.n)), sample.quantile)
+    def _bound(self, sample: _Sample, pooled: _Sample) -> float:
+        borrowed = min(BORROWED_FREEDOM, pooled.n - (sample.n - 1))
+        freedom = sample.n - 1 + borrowed
+        lent = borrowed * pooled.squares / pooled.n if pooled.n else 0.0
+        spread = math.sqrt((sample.squares + lent) / freedom) if freedom else UNKNOWN_SPREAD
+        factor = student_quantile(self.quantile, freedom or 1) if freedom else NormalDist().inv_cdf(self.quantile)
+        return max(sample.mean * (1 + factor * max(spread, SPREAD_MIN) * math.sqrt(1 + 1 / sample.n)), sample.quantile)
 
 
-def _pooled_spread(samples: Iterable[_Sample]) -> float:
-    """Relative spread of durations inside groups."""
+def student_quantile(quantile: float, freedom: int) -> float:
+    """Quantile of Student's t distribution; expansion in 1 / freedom (Abramowitz and Stegun 1964, 26.7.5)."""
+    z = NormalDist().inv_cdf(quantile)
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
+
+
+def _pooled(samples: Iterable[_Sample]) -> _Sample:
+    """The spread inside groups: `n` is its degrees of freedom, `squares` the sum over all."""
     kept = [sample for sample in samples if sample.n > 1]
-    freedom = sum(sample.n - 1 for sample in kept)
-    return math.sqrt(sum(sample.squares for sample in kept) / freedom) if freedom else UNKNOWN_SPREAD
+    return _Sample(sum(sample.n - 1 for sample in kept), 0.0, sum(sample.squares for sample in kept), 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,21 +143,28 @@ def choose(left_s: float, groups: Mapping[Group, Estimate]) -> Group | None:
     if left_s > HORIZON * longest:
         return next(iter(fitting))
     step = HORIZON * longest / GRID
-    filled = _filled(frozenset((round(e.mean_s / step), math.ceil(e.bound_s / step)) for e in groups.values()))
+    kinds = frozenset(
+        (round(e.mean_s / step), math.ceil(_taken_s(e) / step), math.ceil(e.bound_s / step)) for e in groups.values()
+    )
+    filled = _filled(kinds)
 
     def total(group: Group) -> float:
-        mean = fitting[group].mean_s
-        return mean + float(filled[min(max(int((left_s - mean) / step), 0), GRID)]) * step
+        left = (left_s - _taken_s(fitting[group])) / step
+        return fitting[group].mean_s + float(filled[min(max(int(left), 0), GRID)]) * step
 
     return max(fitting, key=total)
 
 
+def _taken_s(estimate: Estimate) -> float:
+    """The time that a plan counts for a job: more than the mean, or what should come after it would rarely fit."""
+    return estimate.mean_s + PLANNED_MARGIN * (estimate.bound_s - estimate.mean_s)
+
+
 @lru_cache(maxsize=64)
-def _filled(jobs: frozenset[tuple[int, int]]) -> npt.NDArray[np.float64]:
+def _filled(kinds: frozenset[tuple[int, int, int]]) -> npt.NDArray[np.float64]:
     """Most time, in steps, that a sequence of jobs fills of each number of steps; each must be bound to end in time."""
     best = np.zeros(GRID + 1)
-    kinds = [(max(mean, 1), max(bound, 1)) for mean, bound in jobs]
     for left in range(1, GRID + 1):
-        options = [mean + best[max(left - mean, 0)] for mean, bound in kinds if bound <= left]
+        options = [mean + best[max(left - max(taken, 1), 0)] for mean, taken, bound in kinds if bound <= left]
         best[left] = max(options, default=0.0)
     return best

@@ -34,7 +34,7 @@ class ScriptedOptions(BaseModel):
     truth: str = ""
     """File that gets a line from each attempt, written by the job itself: the oracle of a test."""
     rank_truth: str = ""
-    """File that gets a line from each rank of each attempt: name, attempt, rank, size, node, begin, end (s, Unix)."""
+    """File that gets a line from each rank of each attempt: name, attempt, rank, size, node, begin, end (s, Unix), GPUs."""
     inputs: str = ""
     """Directory that must hold a file `<realization>_<redshift>` for each job, if set."""
     slot_fails: bool = False
@@ -127,7 +127,8 @@ def _join(*, wait: bool = False) -> tuple[int, int]:
 def _tell_rank(task: Task, rank: int, size: int, begin: float) -> None:
     if task.config["rank_truth"]:
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
-        words = (task.name, task.attempt, rank, size, node, begin, time.time())
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "-")
+        words = (task.name, task.attempt, rank, size, node, begin, time.time(), gpus)
         _append(task.config["rank_truth"], " ".join(map(str, words)) + "\n")
 
 
