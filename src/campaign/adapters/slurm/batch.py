@@ -52,8 +52,8 @@ def batch_script(
     part = "%A_%a" if array is not None else "%j"
     asked = [
         f"--job-name={job_name(Path(config.directory))}",
-        f"--output={log}_{part}.out",
-        f"--error={log}_{part}.err",
+        f"--output={shlex.quote(f'{log}_{part}.out')}",
+        f"--error={shlex.quote(f'{log}_{part}.err')}",
         "--open-mode=append",
         "--no-requeue",
         "--no-kill",
@@ -61,7 +61,7 @@ def batch_script(
         f"--time={slurm.walltime}",
     ]
     if slurm.cpus_per_node is None:
-        asked.append("--exclusive")
+        asked += [] if any("exclusive" in option for option in (*slurm.options, *options)) else ["--exclusive"]
     else:
         asked += ["--ntasks-per-node=1", f"--cpus-per-task={slurm.cpus_per_node}"]
     if slurm.memory_per_node_bytes is not None:

@@ -1,0 +1,194 @@
+"""What starts next: order, shapes side by side, the end of an allocation, the tail of a campaign."""
+
+import heapq
+
+import pytest
+
+from campaign.attempt import blank_record
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Node, Shape, State
+from campaign.core.packing import LaunchRate
+from campaign.core.walltime import Durations
+from campaign.dispatch import AHEAD, Dispatcher
+
+MIXED = """
+jobs:
+  - {where: {redshift: 0.5}, resources: {ranks_per_job: 4, nodes_per_job: 2}}
+  - {where: {redshift: 1.0}, resources: {ranks_per_job: 2}}
+"""
+
+
+@pytest.fixture
+def make(scripted_plan):
+    def build(nodes=2, cpus=4, known=(), slots="auto", rate=1e9, **keywords):
+        plan = scripted_plan(f"resources.slots={slots}", **keywords)
+        dispatcher = Dispatcher(
+            plan, JobTable.empty(plan.size), iter(range(10**6)).__next__, Durations(0.99), LaunchRate(rate, 1), known
+        )
+        for n in range(nodes):
+            dispatcher.join(Node(f"n{n}", cpus))
+        return dispatcher
+
+    return build
+
+
+def jobs_of(leases):
+    return [call.task.job for lease in leases for call in lease.calls]
+
+
+def simulate(dispatcher, seconds, left=None):
+    """Run everything: (leases in the order of their start, [(begin, end, lease)])."""
+    now, running, spans = 0.0, [], []
+    while True:
+        for lease in dispatcher.next_leases(now, None if left is None else left - now, 0):
+            end = now + sum(seconds(call.task) for call in lease.calls)
+            heapq.heappush(running, (end, lease.number, lease))
+            spans.append((now, end, lease))
+        if not running:
+            return spans
+        now, _, lease = heapq.heappop(running)
+        dispatcher.slots.release(lease.slot.number)
+
+
+def test_the_order_of_the_plan_is_kept(make):
+    dispatcher = make(nodes=1, cpus=1, realizations="40")
+    done = jobs_of([lease for _, _, lease in simulate(dispatcher, lambda _: 5.0)])
+    assert done == dispatcher._plan.order.tolist()
+    assert dispatcher.waiting == 0
+
+
+def test_no_more_leases_than_slots(make):
+    dispatcher = make()
+    first = dispatcher.next_leases(0.0, None, 0)
+    assert len(first) == 8
+    assert len({lease.slot.number for lease in first}) == 8
+    assert dispatcher.next_leases(1.0, None, 0) == []
+    dispatcher.slots.release(first[3].slot.number)
+    (again,) = dispatcher.next_leases(2.0, None, 0)
+    assert again.slot == first[3].slot
+
+
+def test_a_limit_on_slots_is_a_limit_on_leases(make):
+    assert len(make(slots=3).next_leases(0.0, None, 0)) == 3
+
+
+def test_shapes_run_side_by_side_and_all_are_served(make):
+    dispatcher = make(realizations="30", extra=MIXED)
+    spans = simulate(dispatcher, lambda task: 10.0 + task.job % 3)
+    assert len(jobs_of([lease for _, _, lease in spans])) == 90
+    for begin, _, _ in spans:
+        for node in ("n0", "n1"):
+            used = sum(
+                lease.slot.shape.cpus_per_node for b, e, lease in spans if b <= begin < e and node in lease.slot.nodes
+            )
+            assert used <= 4
+    wide = [n for n, (_, _, lease) in enumerate(spans) if lease.slot.shape.nodes == 2]
+    assert wide[0] < 30, "the widest shape waited for the end"
+    cpu_time = sum((e - b) * lease.slot.shape.cpus_per_node * lease.slot.shape.nodes for b, e, lease in spans)
+    assert cpu_time / (8 * max(e for _, e, _ in spans)) > 0.9
+
+
+def test_launches_of_ranks_are_rate_limited(make):
+    dispatcher = make(
+        realizations="30",
+        extra="jobs: [{where: {redshift: [0.5, 1.0, 2.0]}, resources: {ranks_per_job: 2}}]\n",
+        rate=1.0,
+    )
+    assert len(dispatcher.next_leases(0.0, None, 0)) == 1
+    assert len(dispatcher.next_leases(0.1, None, 0)) == 0
+    assert len(dispatcher.next_leases(1.1, None, 0)) == 1
+
+
+def seconds_of(task):
+    return {0.5: 100.0, 1.0: 40.0, 2.0: 10.0}[task.point["redshift"]]
+
+
+def known(plan_size=90):
+    return [(job, [100.0, 40.0, 10.0][job % 3]) for job in range(plan_size)]
+
+
+def test_what_would_not_end_in_time_is_not_started_and_shorter_jobs_are(make):
+    dispatcher = make(nodes=1, cpus=2, realizations="30", known=known())
+    spans = simulate(dispatcher, seconds_of, left=250.0)
+    assert all(end <= 250 for _, end, _ in spans)
+    assert dispatcher.nothing_fits(5.0)
+    assert not dispatcher.nothing_fits(150.0)
+    busy = sum(end - begin for begin, end, _ in spans)
+    assert busy / (2 * 250) > 0.9
+
+
+def test_with_nothing_known_jobs_start(make):
+    dispatcher = make(realizations="30")
+    assert not dispatcher.nothing_fits(1.0)
+    assert dispatcher.next_leases(0.0, 1.0, 0)
+
+
+def test_a_lease_says_until_when_its_jobs_may_begin(make):
+    dispatcher = make(nodes=1, cpus=1, realizations="30", known=known())
+    (lease,) = dispatcher.next_leases(0.0, 1000.0, 5_000_000)
+    kind = seconds_of(lease.calls[0].task)
+    assert 5_000_000 + 1000 * (1000 - 1.1 * kind) < lease.starts_until_ms < 5_000_000 + 1000 * (1000 - kind)
+
+
+def test_at_the_end_of_a_campaign_the_longest_jobs_start_first(make):
+    dispatcher = make(nodes=1, cpus=4, realizations="2", known=known(6))
+    spans = simulate(dispatcher, seconds_of)
+    assert [seconds_of(lease.calls[0].task) for _, _, lease in spans] == [100, 100, 40, 40, 10, 10]
+
+
+def test_jobs_come_back_to_the_front_and_retries_share_a_batch(make):
+    dispatcher = make(nodes=1, cpus=1, realizations="30", batch_size=3)
+    (lease,) = dispatcher.next_leases(0.0, None, 0)
+    task = lease.calls[0].task
+    dispatcher.slots.release(lease.slot.number)
+    dispatcher.put_back(task.batch, [task.job])
+    (again,) = dispatcher.next_leases(0.0, None, 0)
+    assert (again.calls[0].task.job, again.calls[0].task.batch) == (task.job, task.batch)
+    for job in (5, 6):
+        dispatcher.retry(job, 10.0)
+    assert dispatcher.retries == 2
+    dispatcher.slots.release(again.slot.number)
+    dispatcher.next_leases(20.0, None, 0)
+    assert dispatcher.retries == 0
+    assert {5, 6} in [batch.waiting for batch in dispatcher.open.values()]
+
+
+def test_a_batch_is_complete_when_each_of_its_jobs_had_its_attempt(make):
+    dispatcher = make(nodes=1, cpus=1, batch_size=3)
+    (lease,) = dispatcher.next_leases(0.0, None, 0)
+    plan, number = dispatcher._plan, lease.calls[0].task.batch
+    waiting = sorted(dispatcher.open[number].waiting)
+    assert len(waiting) == 3
+    ends = [dispatcher.ended(blank_record(plan.task(job, 1, number), "1", 0)) for job in waiting]
+    assert ends[:2] == [None, None]
+    assert sorted(record.job for record in ends[2]) == waiting
+    assert number not in dispatcher.open
+
+
+def test_a_lost_node_takes_its_slots_and_what_can_no_longer_be_placed_is_named(make):
+    dispatcher = make(
+        extra="jobs: [{where: {redshift: [0.5, 1.0, 2.0]}, resources: {ranks_per_job: 4, nodes_per_job: 2}}]\n"
+    )
+    first = dispatcher.next_leases(0.0, None, 0)
+    assert len(first) == 1 or len(first) == 2
+    assert dispatcher.unplaceable() is None
+    lost = dispatcher.leave("n1")
+    assert {slot.number for slot in lost} == {lease.slot.number for lease in first}
+    assert dispatcher.unplaceable() == Shape(ranks=4, nodes=2)
+    dispatcher.join(Node("n2", 4))
+    assert dispatcher.unplaceable() is None
+
+
+def test_only_a_few_batches_are_open_ahead(make):
+    dispatcher = make(realizations="300", batch_size=10)
+    dispatcher.next_leases(0.0, None, 0)
+    assert sum(len(batch.waiting) for batch in dispatcher.open.values()) <= AHEAD + 10 + 8
+
+
+def test_terminal_jobs_are_left_alone(scripted_plan):
+    plan = scripted_plan("resources.slots=auto")
+    table = JobTable.empty(plan.size)
+    table.state[::2] = State.COMPLETED
+    dispatcher = Dispatcher(plan, table, iter(range(9)).__next__, Durations(0.99), LaunchRate(1, 1))
+    dispatcher.join(Node("n", 12))
+    assert set(jobs_of(dispatcher.next_leases(0.0, None, 0))) == set(range(1, 12, 2))
