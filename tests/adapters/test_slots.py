@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -129,6 +131,8 @@ def test_a_slot_dies_with_its_supervisor(tmp_path, scripted_plan):
     program = """
 import sys
 from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
 from pathlib import Path
 from campaign.adapters.journal import JournalFile
 from campaign.adapters.local import ProcessLauncher, SystemClock
@@ -171,3 +175,74 @@ def test_a_slot_that_is_killed_while_it_warms_up_costs_nobody_an_attempt(pool):
     (record,), _ = run(0)
     assert record.outcome is Outcome.INTERRUPTED
     assert (record.failure.code, record.failure.blames_job) == ("slot.killed", False)
+
+
+mpi = pytest.mark.skipif(find_spec("mpi4py") is None, reason="needs mpi4py and mpich")
+
+
+@mpi
+def test_ranks_work_as_one_slot(pool, tmp_path):
+    _, run = pool(ranks=3, rank_truth=str(tmp_path / "ranks"))
+    records, left = run(0, 1)
+    assert left == []
+    assert [r.outcome for r in records] == [Outcome.COMPLETED] * 2
+    lines = [line.split() for line in (tmp_path / "ranks").read_text().splitlines()]
+    assert sorted((name, int(rank), int(size)) for name, _, rank, size, *_ in lines) == [
+        (record.name, rank, 3) for record in sorted(records, key=lambda r: r.name) for rank in range(3)
+    ]
+    assert len({r.pid for r in records}) == 1
+
+
+@mpi
+@pytest.mark.parametrize(
+    ("who", "fault", "outcome", "code", "words"),
+    [
+        ("", "raise", Outcome.FAILED, "generator.raised", "the script says so"),
+        (" rank1", "raise", Outcome.FAILED, "generator.raised", "the script says so"),
+        (" rank1", "missing_input", Outcome.FAILED, "input.missing", "went away"),
+        (" rank1", "segfault", Outcome.FAILED, "slot.crashed", "a rank ended"),
+        (" rank1", "exit", Outcome.FAILED, "slot.crashed", "a rank ended"),
+        (" rank1", "kill", Outcome.INTERRUPTED, "slot.killed", "from outside"),
+        (" rank1", "hang", Outcome.TIMEOUT, "job.timed_out", "limit of 3 s"),
+        (" rank1", "leak", Outcome.FAILED, "job.memory_exceeded", "rank 1"),
+    ],
+)
+def test_a_rank_that_fails_ends_its_job_and_the_next_one_runs(pool, who, fault, outcome, code, words):
+    script = f'{{"r0000/mock_z0.500{who}": [{fault}]}}'
+    _, run = pool(script, ranks=2, memory=600 * 2**20)
+    records, _ = run(0, 1, timeout_s=3.0 if fault == "hang" else 30.0)
+    assert [r.outcome for r in records] == [outcome, Outcome.COMPLETED], records[0].failure
+    assert records[0].failure.code == code
+    assert words in records[0].failure.message
+    assert records[0].failure.blames_job is (outcome is not Outcome.INTERRUPTED)
+
+
+def test_a_slot_that_is_not_kept_warm_is_new_for_each_job(pool):
+    _, run = pool(warm=False)
+    records, _ = run(0, 1)
+    assert len({r.pid for r in records}) == 2
+
+
+def test_an_abandoned_slot_ends_its_job_and_blames_nobody(pool, tmp_path):
+    it, run = pool("{r0000/mock_z0.500: [hang]}", truth=str(tmp_path / "truth"))
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(run(0, 1)[0]))
+    thread.start()
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "truth").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    it.abandon([0], "the node is gone")
+    thread.join(20)
+    (record,) = found
+    assert (record.outcome, record.failure.message) == (Outcome.INTERRUPTED, "the node is gone")
+    assert not record.failure.blames_job
+
+
+def test_a_slot_knows_what_it_was_given(pool):
+    it, run = pool(slots=1)
+    run(0)
+    environment = Path(f"/proc/{it._servers[0].process.pid}/environ").read_text().split("\0")
+    known = dict(entry.split("=", 1) for entry in environment if entry.startswith(("CAMPAIGN_", "OMP_")))
+    assert known["CAMPAIGN_RANKS"] == known["CAMPAIGN_THREADS"] == known["OMP_NUM_THREADS"] == "1"
+    assert known["CAMPAIGN_NODES"] == "here"
+    assert known["CAMPAIGN_DIRECTORY"]

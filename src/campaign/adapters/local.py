@@ -39,7 +39,7 @@ LAUNCHERS_VARIABLES = (
 )
 """Variables of an MPI launcher that a slot must not inherit: it would take itself for one of the coordinator's ranks."""
 
-SAID_LINES, SAID_BYTES = 5, 4096
+SAID_LINES, SAID_BYTES = 15, 8192
 SOCKET_PATH_MAX = 90
 """The kernel takes 107 bytes of a socket's path."""
 
