@@ -1,5 +1,6 @@
 # make quickstart   install, and run the first campaign: 24 mock galaxy catalogues and their dataset
 # make test         install what the tests need, and run every check and every test
+# make mpio         an h5py that several ranks write with, in an environment of its own; its tests run where it is there
 # make bench        the figures of README and docs, measured on this machine
 
 VENV ?= .venv
@@ -9,7 +10,7 @@ TESTABLE = $(VENV)/.installed-galaxies-mpi-test
 OTHER_PYTHONS ?= 3.12 3.13
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart test check fast others bench schema clean
+.PHONY: help quickstart test check fast slurm mpio others bench schema clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -23,7 +24,7 @@ $(TESTABLE): pyproject.toml
 quickstart: $(READY)
 	$(BIN)/python -m campaign.run configs/quickstart.yaml
 
-test: check
+test: check slurm
 	$(BIN)/python -m pytest --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
 		--cov-report=term --cov-fail-under=95
 	@$(MAKE) --no-print-directory others
@@ -37,12 +38,18 @@ check: $(TESTABLE)
 fast: $(TESTABLE)
 	$(BIN)/python -m pytest -m "not slow" tests/core tests/steps tests/adapters tests/contract tests/cli
 
+slurm:
+	@.ci/slurm
+
+mpio: $(TESTABLE)
+	.ci/parallel-h5py $(VENV)-mpio $(VENV)
+
 # The other supported Pythons, where they are installed: everything but the galaxies and the long kills.
 others:
 	@for version in $(OTHER_PYTHONS); do \
 		if python$$version --version >/dev/null 2>&1; then \
 			.ci/setup $(VENV)-$$version test python$$version && \
-			$(VENV)-$$version/bin/python -m pytest -q -m "not slow" --ignore=tests/galaxies || exit 1; \
+			$(VENV)-$$version/bin/python -m pytest -q -m "not slow and not slurm" --ignore=tests/galaxies || exit 1; \
 		else \
 			echo "skipped: Python $$version is not installed"; \
 		fi; \
@@ -50,6 +57,8 @@ others:
 
 bench: $(TESTABLE)
 	$(BIN)/python benchmarks/first_campaign.py
+	$(BIN)/python benchmarks/walltime.py
+	$(BIN)/python benchmarks/allocation.py
 
 schema: $(READY)
 	$(BIN)/campaign validate --schema > configs/campaign.schema.json

@@ -13,6 +13,11 @@ from campaign.plan import make_plan
 PLUGINS = Path(__file__).parent / "plugins"
 
 
+def pytest_collection_modifyitems(items):
+    """Fast tests first, then slow ones, then those on a cluster."""
+    items.sort(key=lambda item: ("tests/slurm" in str(item.path), item.get_closest_marker("slow") is not None))
+
+
 @pytest.fixture(autouse=True)
 def _plugins_in_children(monkeypatch):
     """Child processes find the scripted generator by its entry point, as they would find a user's plug-in."""

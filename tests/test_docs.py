@@ -67,6 +67,34 @@ def test_the_published_schema_is_valid_yaml_and_json():
     assert json.loads(text) == YAML(typ="safe", pure=True).load(text)
 
 
+def test_what_the_slurm_page_shows_is_valid(tmp_path):
+    for text in blocks("docs/slurm.md", "yaml"):
+        path = tmp_path / "my.yaml"
+        path.write_text("campaign: {name: x}\nscience: {realizations: 2, redshifts: [3.0, 2.5]}\n" + text)
+        assert load(path).slurm
+    exec(blocks("docs/slurm.md", "python")[0], {})  # our own document
+    words = re.findall(
+        r"^    campaign submit my.yaml (--\w[\w-]*)", (REPOSITORY / "docs/slurm.md").read_text(), re.MULTILINE
+    )
+    shown = subprocess.run(
+        [sys.executable, "-m", "campaign", "submit", "--help"], capture_output=True, text=True, check=True
+    )
+    assert set(words) <= set(re.findall(r"--\w[\w-]*", shown.stdout))
+
+
+@pytest.mark.slow
+def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "benchmarks" / "walltime.py", "--small", "--json"],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert all(row["killed"] == 0 for row in rows)
+    learned, constant = rows[0]["idle_percent"], rows[3]["idle_percent"]
+    assert 0 < learned < constant / 3
+
+
 @pytest.mark.slow
 def test_the_benchmarks_run():
     pytest.importorskip("diffsky")

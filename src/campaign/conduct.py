@@ -261,7 +261,7 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
             observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
             execution = Execution(
                 plan, books.table, cluster, books.committer, JournalDirectory(layout.journals), SystemClock(),
-                books.reserve, observe, place.left_s, books.durations_s,
+                books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
             )  # fmt: skip
             with _signals(execution):
                 return await execution.run()

@@ -101,7 +101,9 @@ class Execution:
         observe: Callable[[Progress], None] = lambda _: None,
         left_s: Callable[[], float | None] = lambda: None,
         durations_s: Iterable[tuple[int, float]] = (),
+        nodes_hoped_for: int = 0,
     ) -> None:
+        self._nodes_hoped_for = nodes_hoped_for
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
         self._journals, self._clock, self._observe, self._allocation_left_s = journals, clock, observe, left_s
         self._policy = plan.config.execution
@@ -265,6 +267,9 @@ class Execution:
     def _node_joined(self, node: Node) -> None:
         self._dispatcher.join(node)
         self._node_time.join(node.name, self._clock.monotonic_s())
+        if len(self._dispatcher.slots.nodes) == self._nodes_hoped_for:
+            passed = self._clock.monotonic_s() - self._begin
+            logger.info("all %d nodes are there after %.1f s", self._nodes_hoped_for, passed)
 
     def _node_lost(self, name: str) -> None:
         """A node is gone: what ran on it, or on slots that it was part of, is ended and runs again, unblamed."""
