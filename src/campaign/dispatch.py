@@ -229,7 +229,7 @@ class Dispatcher:
             kind = self._choose(wanted, estimates, left_s)
             if kind is None:
                 return None
-            lease = self._lease(kind, estimates.get(kind), now_s, left_s, now_ms)
+            lease = self._lease(kind, estimates, now_s, left_s, now_ms)
             if lease is not None:
                 self._note_passed_over(blocked, kind // self._groups, now_s)
                 return lease
@@ -252,13 +252,15 @@ class Dispatcher:
         return kinds[0]
 
     def _lease(
-        self, kind: int, estimate: Estimate | None, now_s: float, left_s: float | None, now_ms: int
+        self, kind: int, estimates: dict[int, Estimate], now_s: float, left_s: float | None, now_ms: int
     ) -> Lease | None:
         shape = self._plan.shapes[kind // self._groups]
-        mean = estimate.mean_s if estimate else None
+        estimate = estimates.get(kind)
+        mean, bound_s = (estimate.mean_s, estimate.bound_s) if estimate else (None, 0.0)
         size = lifecycle.lease_size(mean, self.waiting, self.slots.capacity(shape))
-        if left_s is not None and estimate is not None:
-            size = max(1, min(size, int(left_s / max(estimate.bound_s, 1e-6))))
+        if left_s is not None and bound_s:
+            size = max(1, min(size, int(left_s / bound_s)))
+        longest_s = max((e.bound_s for e in estimates.values()), default=0.0) if size > 1 else bound_s
         ends = now_s + size * (mean or 0.0)
         depth = 2 if mean is not None and mean * size < QUEUE_AHEAD_S else 1
         placement = self.slots.place(shape, now_s, ends, depth=depth, may_make=self._may_make(shape, now_s))
@@ -268,7 +270,7 @@ class Dispatcher:
             self._rate.take()
         until = None
         if left_s is not None:
-            until = now_ms + round(1000 * max(left_s - (estimate.bound_s if estimate else 0.0), 0.0))
+            until = now_ms + round(1000 * max(left_s - longest_s, 0.0))
         return self._packed(kind, size, placement, until)
 
     def _may_make(self, shape: Shape, now_s: float) -> bool:

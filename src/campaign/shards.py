@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from campaign.adapters.artifacts import ArtifactStore
-from campaign.adapters.lock import CampaignLock, holder
+from campaign.adapters.lock import CampaignLock, holders
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Record, State
 from campaign.errors import Code, LockedError
@@ -28,6 +28,7 @@ COMMIT_WAIT_S = 600.0
 """How long a shard waits for the others to be done with committing, at its beginning and at its end."""
 
 HASH_DIGITS = 8
+LOCKS = "shard-*.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +108,7 @@ def own_part(plan: Plan, table: JobTable, shard: Shard) -> JobTable:
 
 def live_shards(layout: Layout) -> dict[str, Mapping[str, Any]]:
     """The shards that run now, and who holds them."""
-    found: dict[str, Mapping[str, Any]] = {}
-    for path in sorted(layout.metadata.glob("shard-*.lock")):
-        who = holder(layout.metadata, path.name)
-        if who is not None:
-            found[path.stem] = who
-    return found
+    return dict(holders(layout.metadata, LOCKS))
 
 
 def abandoned_journals(layout: Layout) -> list[Path]:

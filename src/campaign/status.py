@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from campaign import manifest
 from campaign.adapters import ledger
-from campaign.adapters.lock import holder
+from campaign.adapters.lock import holder, holders
 from campaign.core.lifecycle import TERMINAL
 from campaign.core.model import State
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
+
+COMMIT_S = 5.0
+"""How long the commit of a shard may take, for somebody who looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,14 @@ class Status:
     remaining_s: float | None
     failures: tuple[Mapping[str, Any], ...]
     queue: tuple[Mapping[str, str], ...] = ()  # its jobs in SLURM's queue
+    shards: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # allocations that share it now: name -> holder
+
+    @property
+    def runs(self) -> bool:
+        """Whether any coordinator is at work on it."""
+        return self.holder is not None or bool(self.shards)
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -45,13 +57,15 @@ class Status:
             "remaining_s": self.remaining_s,
             "failures": [dict(f) for f in self.failures],
             "queue": [dict(job) for job in self.queue],
+            "shards": {name: dict(who) for name, who in self.shards.items()},
         }
 
 
 def read_status(layout: Layout) -> Status:
     """The status of the campaign in a directory; UsageError where there is none."""
     known = manifest.read(layout)
-    held = holder(layout.metadata)
+    shards = holders(layout.metadata, "shard-*.lock")
+    held = _coordinator(layout, patient=bool(shards))
     snapshot = _snapshot(layout) if held is not None else None
     rate = remaining = None
     if snapshot is not None:
@@ -81,7 +95,16 @@ def read_status(layout: Layout) -> Status:
         remaining_s=remaining,
         failures=tuple(failures),
         queue=_queue(layout),
+        shards=shards,
     )
+
+
+def _coordinator(layout: Layout, *, patient: bool) -> dict[str, Any] | None:
+    """Who holds the campaign; where shards share it, each holds it for the moment of a commit, which is waited for."""
+    deadline = time.monotonic() + COMMIT_S
+    while (held := holder(layout.metadata)) is not None and patient and time.monotonic() < deadline:
+        time.sleep(COMMIT_S / 50)
+    return held
 
 
 def _queue(layout: Layout) -> tuple[Mapping[str, str], ...]:

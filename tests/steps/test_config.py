@@ -8,6 +8,7 @@ import jsonschema
 import pytest
 
 from campaign.config import json_schema
+from campaign.core.model import Shape
 from campaign.errors import ConfigError
 from campaign.generators import find
 from campaign.plan import make_plan
@@ -331,3 +332,42 @@ def test_a_frozen_configuration_means_the_same_anywhere(write, tmp_path, monkeyp
     again = load(write(json.dumps(dict(config.document)), "else/frozen.yaml"))
     assert (again.document, again.directory, again.options) == (config.document, config.directory, config.options)
     assert again.resources.shape.threads == 3
+
+
+def test_shapes_of_jobs_and_what_slurm_is_asked(write):
+    text = MINIMAL + (
+        "resources: {ranks_per_job: 8, nodes_per_job: 2, threads_per_rank: 3, gpus_per_rank: 1, memory_per_slot: 4 GiB}\n"
+        "slurm: {walltime: 90, nodes: 4}\n"
+        "jobs: [{where: {realization: 0}, resources: {ranks_per_job: 16, warm: false}}]\n"
+    )
+    config = load(write(text))
+    assert config.resources.shape == Shape(8, 2, 3, 1, 4 * 2**30)
+    assert config.slurm.walltime == "90"
+    assert config.overrides[0].shape == {"ranks": 16, "warm": False}
+
+
+@pytest.mark.parametrize(
+    ("extra", "key", "words"),
+    [
+        ("resources: {ranks_per_job: 3, nodes_per_job: 2}", "resources.ranks_per_job", "a multiple of 2"),
+        (
+            "jobs: [{where: {realization: 0}, resources: {nodes_per_job: 3, ranks_per_job: 4}}]",
+            "jobs.0.resources.ranks_per_job",
+            "a multiple of 3",
+        ),
+        ("resources: {cluster: provisioned}", "slurm.cpus_per_node", "CPUs of a one-node job"),
+        ("resources: {cluster: slurm}", "resources.cluster", "provisioned"),
+        ("slurm: {nodes: 2, nodes_min: 3}", "slurm.nodes_min", "at most slurm.nodes"),
+        ("slurm: {walltime: tomorrow}", "slurm.walltime", ""),
+        ("slurm: {qos: 'regular; rm -rf /'}", "slurm.qos", ""),
+        ("slurm: {mpi: 'pmi2 --overlap'}", "slurm.mpi", ""),
+        ("execution: {duration_axis: redshfit}", "execution.duration_axis", "redshift"),
+        ("execution: {walltime_quantile: 1.5}", "execution.walltime_quantile", ""),
+    ],
+)
+def test_what_slurm_could_not_do_is_refused(write, extra, key, words):
+    with pytest.raises(ConfigError) as refused:
+        load(write(MINIMAL + extra + "\n"))
+    (problem,) = refused.value.problems
+    assert problem.key == key
+    assert words in problem.allowed

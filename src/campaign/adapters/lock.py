@@ -62,6 +62,12 @@ class CampaignLock:
         os.close(self._handle)
 
 
+def holders(metadata: Path, pattern: str) -> dict[str, dict[str, Any]]:
+    """Who holds which of the locks whose names match, now: stem of the name -> holder."""
+    found = {path.stem: holder(metadata, path.name) for path in sorted(metadata.glob(pattern))}
+    return {name: who for name, who in found.items() if who is not None}
+
+
 def holder(metadata: Path, file: str = FILE) -> dict[str, Any] | None:
     """Who holds a lock of a campaign; None where nobody does."""
     path = metadata / file

@@ -39,7 +39,7 @@ def _watch_live(layout: Layout, interval: float) -> None:
         while True:
             status = read_status(layout)
             live.update(Text(words(status)), refresh=True)
-            if status.holder is None:
+            if not status.runs:
                 return
             time.sleep(interval)
 
@@ -48,6 +48,6 @@ def _watch_plain(layout: Layout, interval: float) -> None:
     while True:
         status = read_status(layout)
         print(words(status), flush=True)
-        if status.holder is None:
+        if not status.runs:
             return
         time.sleep(interval)

@@ -45,6 +45,8 @@ def words(status: Status, *, verbose: bool = False) -> str:
         told.append(f"  running: process {held.get('pid')} on {held.get('host')} since {held.get('since')}")
         if status.rate_per_s:
             told.append(f"  {status.rate_per_s * 60:.1f} jobs/min, about {duration(status.remaining_s)} left")
+    for name, who in status.shards.items():
+        told.append(f"  running: {name}, process {who.get('pid')} on {who.get('host')} since {who.get('since')}")
     for job in status.queue:
         why = f" ({job['reason']})" if job["reason"] not in ("None", "") else ""
         told.append(
@@ -58,7 +60,7 @@ def words(status: Status, *, verbose: bool = False) -> str:
             artifact = f"{status.directory}/batches/{number // 1000:03d}/batch_{number:06d}.zip"
             told.append(f"with tracebacks: unzip -p {artifact} errors.jsonl")
             told.append(f"what jobs printed: {status.directory}/logs/")
-    if done < status.total and not status.holder and not status.queue:
+    if done < status.total and not status.runs and not status.queue:
         told.append(f"next: {_next(status)}")
     return "\n".join(told)
 

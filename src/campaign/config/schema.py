@@ -177,7 +177,13 @@ class SlurmSection(_Section):
     nodes: Annotated[int, Field(ge=1, description="nodes of an allocation; provisioned: one-node jobs at most")] = 1
     nodes_min: Annotated[int, Field(ge=0, description="provisioned: one-node jobs at least")] = 0
     walltime: Annotated[
-        str, Field(pattern=r"^(\d+-)?\d{1,3}(:\d{2}){1,2}$|^\d+$", description="HH:MM:SS, D-HH:MM:SS or minutes")
+        str,
+        BeforeValidator(lambda value: str(value) if type(value) is int else value),
+        Field(
+            pattern=r"^(\d+-)?\d{1,3}(:\d{2}){1,2}$|^\d+$",
+            description="HH:MM:SS, D-HH:MM:SS or minutes",
+            json_schema_extra={"type": ["string", "integer"]},
+        ),
     ] = "01:00:00"
     cpus_per_node: Annotated[int | None, Field(ge=1, description="provisioned: CPUs of a one-node job")] = None
     memory_per_node: Annotated[Size | None, Field(description="provisioned: memory of a one-node job")] = None
