@@ -8,10 +8,11 @@ import pytest
 
 from campaign.attempt import blank_record, run_attempt
 from campaign.core.lifecycle import JobTable, Row
-from campaign.core.model import Failure, Outcome, State
+from campaign.core.model import Failure, Node, Outcome, State
 from campaign.errors import StoppedError, StorageError
 from campaign.execute import Execution
 from campaign.generators import find
+from campaign.ports import NodeLost
 from campaign.testing.inline import InlineCluster
 
 
@@ -44,8 +45,10 @@ class Bench:
         self.plan, self.clock = plan, clock
         self.table = JobTable.empty(plan.size)
         self.memory = Memory(self.table, cluster.pop("fail_after", None))
+        self.left_s = cluster.pop("left_s", lambda: None)
+        self.history = cluster.pop("history", ())
         run = cluster.pop("run", lambda task: run_attempt(task, find("scripted"), root, clock))
-        self.cluster = InlineCluster(run, **cluster)
+        self.cluster = InlineCluster(run, now_ms=clock.now_ms, **cluster)
         self.numbers = iter(range(1000))
         self.seen = []
         self.execution = None
@@ -60,6 +63,8 @@ class Bench:
             self.clock,
             lambda: next(self.numbers),
             self.observe,
+            self.left_s,
+            self.history,
         )
         self.until = until
         return asyncio.run(self.execution.run())
@@ -223,3 +228,98 @@ def test_infrastructure_has_a_budget_of_its_own(bench):
     it.go()
     assert states(it) == {"completed": 12}
     assert replace(it.table.row(5), batch=0) == Row(State.COMPLETED, 7, 0, 0, 6)
+
+
+WIDE = "jobs: [{where: {redshift: [0.5, 1.0, 2.0]}, resources: {ranks_per_job: 4, nodes_per_job: 2}}]\n"
+
+
+def quick(task):
+    return replace(blank_record(task, "1", 0), outcome=Outcome.COMPLETED, duration_s=1.0)
+
+
+def test_leases_of_a_lost_node_run_on_another(bench, scripted_plan):
+    nodes = (Node("a", 1), Node("b", 1))
+    it = bench(nodes=nodes, run=quick)
+    lost = []
+
+    def lose(progress):
+        if progress.done_this_run >= 3 and not lost:
+            lost.append(it.cluster.lose_node("a"))
+        return False
+
+    summary = it.go(until=lose)
+    assert lost
+    assert states(it) == {"completed": 12}
+    assert summary.usage.total > 0
+    assert it.seen[-1].nodes == 1
+
+
+def test_slots_that_a_lost_node_was_part_of_are_abandoned(bench, scripted_plan):
+    nodes = (Node("a", 2), Node("b", 2), Node("c", 2))
+    it = bench(plan=scripted_plan("resources.slots=1", extra=WIDE), nodes=nodes, run=quick)
+
+    def lose(progress):
+        if progress.done_this_run == 1 and not it.cluster.abandoned:
+            slot = it.execution._dispatcher.slots.slots()[0]
+            it.cluster._events.append(NodeLost(slot.nodes[1]))
+        return False
+
+    it.go(until=lose)
+    assert states(it) == {"completed": 12}
+    assert all(slot.shape.nodes == 2 for slot in it.cluster.abandoned)
+
+
+def test_a_run_that_no_node_can_serve_gives_up_and_says_what_it_needs(bench, scripted_plan):
+    it = bench(plan=scripted_plan(extra=WIDE), nodes=(Node("a", 2),), run=quick)
+    with pytest.raises(StoppedError, match=r"none of the 1 nodes that are left could hold a job: 4 rank\(s\)"):
+        it.go()
+    assert states(it) == {"pending": 12}
+
+
+def test_at_the_end_of_an_allocation_the_run_drains_and_can_be_resumed(bench):
+    it = bench(run=quick)
+    end = it.clock.seconds + 40.0
+    it.left_s = lambda: end - it.clock.seconds
+    it.clock.seconds += 5
+    it.history = [(job, 10.0) for job in range(12)]
+    spent = it.cluster._run
+
+    def work(task):
+        it.clock.seconds += 10.0
+        return replace(spent(task), duration_s=10.0)
+
+    it.cluster._run = work
+    summary = it.go()
+    assert (summary.drained, summary.stopped_by) == (True, "walltime")
+    assert 0 < summary.completed < 12
+    assert summary.left == 12 - summary.completed
+    assert it.clock.seconds <= end
+
+
+def test_an_allocation_that_is_over_starts_nothing(bench):
+    it = bench(run=quick, left_s=lambda: 5.0, history=[(0, 1.0)])
+    summary = it.go()
+    assert (summary.completed, summary.stopped_by) == (0, "walltime")
+
+
+def test_nodes_for_which_nothing_is_left_are_given_back(bench, scripted_plan):
+    nodes = tuple(Node(name, 1) for name in "abc")
+    plan = scripted_plan("slurm.give_back=true", "resources.slots=auto", realizations="1")
+    it = bench(plan=plan, nodes=nodes, run=quick)
+    it.go()
+    assert states(it) == {"completed": 3}
+    assert len(set(it.cluster.released)) == 2
+
+
+def test_a_time_out_teaches_only_where_no_job_ever_ended(bench):
+    def run(task):
+        record = blank_record(task, "1", 0)
+        if task.point["redshift"] == 2.0 or (task.point["redshift"] == 1.0 and task.attempt == 1):
+            late = Failure("TimeoutError", "job.timed_out", "late")
+            return replace(record, outcome=Outcome.TIMEOUT, failure=late, duration_s=500.0)
+        return replace(record, outcome=Outcome.COMPLETED, duration_s=1.0)
+
+    it = bench(run=run)
+    it.go()
+    bounds = it.execution._dispatcher._durations.estimates([0, 1, 2])
+    assert bounds[2].bound_s >= 500 > bounds[1].bound_s > 1

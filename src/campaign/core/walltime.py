@@ -60,7 +60,10 @@ class Durations:
         self._samples.pop(group, None)
 
     def note_unfinished(self, group: Group, seconds: float) -> None:
-        """A job of the group was cut off after so long: it takes longer than that."""
+        """A job of the group was cut off after so long: it takes longer than that, or it hung.
+
+        It counts as long as no job of the group has completed.
+        """
         self._at_least[group] = max(seconds, self._at_least.get(group, 0.0))
 
     @property
@@ -80,9 +83,9 @@ class Durations:
         spread = math.sqrt(pooled.squares / pooled.n) if pooled.n else UNKNOWN_SPREAD
         known = {group: Estimate(sample.mean, self._bound(sample, pooled)) for group, sample in samples.items()}
         known |= {
-            group: Estimate(max(least, known[group].mean_s if group in known else 0.0), least * (1 + spread))
+            group: Estimate(least, least * (1 + spread))
             for group, least in self._at_least.items()
-            if group not in known or known[group].bound_s < least
+            if group not in known
         }
         if not known:
             return {}

@@ -16,9 +16,15 @@ class InlineCluster:
     """Implements `ports.Cluster`. `lose` names leases whose worker dies after their first job was begun."""
 
     def __init__(
-        self, run: Run, nodes: Sequence[Node] = (Node("inline", 2),), lose: Iterable[int] = (), *,
+        self,
+        run: Run,
+        nodes: Sequence[Node] = (Node("inline", 2),),
+        lose: Iterable[int] = (),
+        *,
         repeat_ends: bool = False,
-    ) -> None:  # fmt: skip
+        now_ms: Callable[[], int] = lambda: round(time.time() * 1000),
+    ) -> None:
+        self._now_ms = now_ms
         self.abandoned: list[Slot] = []
         self.released: list[str] = []
         self.journal: list[Begun | Record] = []
@@ -77,7 +83,7 @@ class InlineCluster:
             return
         for n, call in enumerate(lease.calls):
             task = call.task
-            if lease.starts_until_ms is not None and time.time() * 1000 > lease.starts_until_ms:
+            if lease.starts_until_ms is not None and self._now_ms() > lease.starts_until_ms:
                 yield LeaseReturned(lease.number, tuple(left.task.job for left in lease.calls[n:]))
                 return
             self.journal.append(Begun(task.job, task.attempt, task.batch, 0))
