@@ -106,7 +106,7 @@ def test_a_wrong_mpi_is_explained(slurm, study, mpi, words):
 @pytest.mark.parametrize(
     ("fault", "words", "outcome"),
     [
-        ("segfault", "SIGSEGV|signal 11|exit status", "failed"),
+        ("segfault", "Segmentation fault", "failed"),
         ("raise", "the script says so", "failed"),
         ("leak", "rank 1: .* MiB in use, the limit is", "failed"),
     ],
@@ -227,6 +227,17 @@ def test_near_its_end_an_allocation_starts_only_what_fits_and_the_run_can_be_res
     done = len([r for r in study.ranks() if r["rank"] == 0])
     assert 12 <= done < 60
     assert f"{done} completed in this run" in out
+
+
+def test_nodes_for_which_nothing_is_left_are_given_back(slurm, study):
+    study.write(realizations=1, seconds=0.5, slurm="{give_back: true}",
+                jobs="[{where: {redshift: 2.0}, options: {seconds: 30}}]")  # fmt: skip
+    process = study.start(*slurm.salloc("-N3"))
+    wait_for(lambda: slurm.type("squeue", "-h", "-o", "%D").strip() == "1", 90)
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    assert "back: nothing is left for them" in err
+    assert study.states() == {"completed": 3}
 
 
 def test_a_run_that_is_typed_under_srun(slurm, study):

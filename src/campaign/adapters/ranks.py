@@ -68,4 +68,4 @@ def join_ranks(expected: int) -> Ranks:
             "the launcher and the MPI library don't understand each other",
             action="set slurm.mpi to what your MPI speaks; `srun --mpi=list` shows the choices",
         )
-    return Ranks(comm, comm.Get_rank(), expected)
+    return Ranks(comm.Dup(), comm.Get_rank(), expected)  # our words never meet those of the generator

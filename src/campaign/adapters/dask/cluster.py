@@ -98,6 +98,7 @@ class DaskCluster:
         self._address: dict[str, str] = {}  # node -> worker
         self._draining = self._closing = False
         self._background: set[asyncio.Future[Any]] = set()
+        self._releasing: asyncio.Future[None] | None = None
         self._scheduler: Any = source.cluster.scheduler
         self._scheduler.handlers[GRANT] = self._grant
         self._scheduler.handlers[JOIN] = self._join
@@ -177,7 +178,7 @@ class DaskCluster:
             self._return(lease, None)
             if future is not None:
                 self._spawn(future.cancel())
-        self._spawn(self._scheduler.broadcast(msg={"op": DRAIN}))
+        self._spawn(self._scheduler.broadcast(msg={"op": DRAIN}, on_error="ignore"))
 
     def abandon(self, slots: Sequence[Slot], why: str) -> None:
         """End what runs in these slots, wherever it is left; their leases come back, and no job is blamed."""
@@ -193,7 +194,8 @@ class DaskCluster:
 
     def release(self, nodes: Sequence[str]) -> None:
         """Give nodes back to whoever lent them, where that is possible."""
-        self._source.release(nodes)
+        if self._releasing is None or self._releasing.done():
+            self._releasing = asyncio.ensure_future(asyncio.to_thread(self._source.release, nodes))
 
     async def close(self) -> None:
         """End workers and scheduler."""
@@ -218,7 +220,7 @@ class DaskCluster:
                 by_worker[address].append(slot.number)
         ends = [
             self._scheduler.broadcast(
-                msg={"op": ABANDON, "numbers": numbers, "why": why}, workers=[address], on_error="return"
+                msg={"op": ABANDON, "numbers": numbers, "why": why}, workers=[address], on_error="ignore"
             )
             for address, numbers in by_worker.items()
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from campaign.adapters.slurm.allocation import AllocationWatch
 from campaign.adapters.slurm.ask import ask, attempt, scrubbed
 from campaign.core.model import Slot
 
+logger = logging.getLogger("campaign")
+
 WORKERS_UP_S = 120.0
 """How long the first workers may take: a big allocation imports Python from a shared file system."""
 
@@ -25,6 +28,9 @@ MISSING_S = 10.0
 
 REPLACEMENTS = 5
 """Workers that are started on one node after the first."""
+
+IDLE_S, RELEASE_S = 10.0, 60.0
+"""How long a node is idle before it is given back, and time between two attempts at that."""
 
 STOP_S = 10.0
 DEATH_TIMEOUT_S = 30
@@ -137,6 +143,8 @@ class WorkerSteps:
     _began_s: float = 0.0
     _missing: dict[str, _Missing] = field(default_factory=dict)
     _seen: set[str] = field(default_factory=set)
+    _idle: dict[str, float] = field(default_factory=dict)  # node -> since when nothing is left for it
+    _release_at: float = 0.0
 
     def bring(self, scheduler: str, options: Sequence[str]) -> None:
         """One worker on each node."""
@@ -189,10 +197,22 @@ class WorkerSteps:
         return coming or any(missing.replacements < REPLACEMENTS for missing in self._missing.values())
 
     def release(self, nodes: Sequence[str]) -> None:
-        """Shrink the allocation to the other nodes."""
-        kept = [node.name for node in self.watch.current.nodes if node.name not in nodes]
+        """Shrink the allocation to the other nodes, once these have been idle for a while; ours is never among them."""
+        now, here = time.monotonic(), os.environ.get("SLURMD_NODENAME", "")
+        self._idle = {name: self._idle.get(name, now) for name in nodes if name != here}
+        ripe = {name for name, since in self._idle.items() if now - since > IDLE_S}
+        if not ripe or now < self._release_at:
+            return
+        self._release_at = now + RELEASE_S
+        kept = [node.name for node in self.watch.current.nodes if node.name not in ripe]
+        if not kept:
+            return
         job = self.watch.current.job_id
-        attempt(("scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"))
+        done = attempt(
+            ("scontrol", "update", f"JobId={job}", f"NodeList={','.join(kept)}"), cwd=str(self.log.parent)
+        )  # it leaves a script where it is typed
+        if done.returncode == 0:
+            logger.info("gave %s back: nothing is left for them", ", ".join(sorted(ripe)))
         self.watch.refresh(at_once=True)
 
     def sweep(self, slots: Sequence[Slot]) -> None:
