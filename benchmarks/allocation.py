@@ -29,9 +29,12 @@ def yaml(jobs: int, seconds: float, root: Path) -> str:
     draw = random.Random(1)
     shapes = [draw.choice(SHAPES) for _ in range(jobs)]
     overrides = [
-        {"where": {"realization": n}, "resources": {"nodes_per_job": nodes, "ranks_per_job": nodes * per}}
+        {
+            "where": {"realization": n}, "resources": {"nodes_per_job": nodes, "ranks_per_job": nodes * per},
+            "options": {"seconds": round(seconds * draw.uniform(0.5, 1.5), 1)},
+        }
         for n, (nodes, per) in enumerate(shapes)
-    ]
+    ]  # fmt: skip
     return json.dumps({
         "campaign": {"name": "shapes"}, "science": {"realizations": jobs, "redshifts": [1.0]}, "generator": "scripted",
         "strategy": {"defaults": {"seconds": seconds, "rank_truth": str(root / "ranks")}}, "jobs": overrides,
@@ -84,7 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--small", action="store_true", help="few short jobs: shows that it works, not how well")
-    parser.add_argument("--seconds", type=float, default=20.0, help="of each job (default 20)")
+    parser.add_argument("--seconds", type=float, default=30.0, help="of each job, +- 50 %% (default 30)")
     arguments = parser.parse_args()
     jobs, seconds = (8, 0.5) if arguments.small else (40, arguments.seconds)
     with tempfile.TemporaryDirectory() as scratch:
@@ -105,7 +108,7 @@ def main() -> None:
         print(json.dumps(found, indent=1))
         return
     print(f"workers up after {found['workers_up_s']} s (goal < 6)")
-    print(f"{found['jobs']} jobs of {seconds:g} s in six shapes on {CPUS}: most ranks side by side {found['peak_ranks']}, "
+    print(f"{found['jobs']} jobs of {seconds:g} s +- 50 % in six shapes on {CPUS}: most ranks side by side {found['peak_ranks']}, "
           f"wrong sizes {found['wrong_sizes']}")  # fmt: skip
     print(f"CPUs busy {found['busy_percent']} % of {found['span_s']} s (goal >= 90)")
 

@@ -237,10 +237,18 @@ class Dispatcher:
         return None
 
     def _kinds(self) -> list[int]:
-        """Kinds of which jobs wait, in the order in which they are due."""
-        ready = sorted((queue[0].place, kind) for kind, queue in self._ready.items() if queue)
+        """Kinds of which jobs wait: those that are ready before those that are not, the widest first, then as they are due.
+
+        Small jobs fill the gaps that wide ones leave, not the other way round.
+        """
+        ready = [(queue[0].place, kind) for kind, queue in self._ready.items() if queue]
+        ready.sort(key=lambda entry: (self._narrowness(entry[1]), entry[0]))
         known = [kind for _, kind in ready]
         return known + [kind for kind in self._backlog.kinds() if kind not in self._ready or not self._ready[kind]]
+
+    def _narrowness(self, kind: int) -> tuple[int, int]:
+        shape = self._plan.shapes[kind // self._groups]
+        return -shape.ranks * shape.threads, -shape.nodes
 
     def _choose(self, kinds: Sequence[int], estimates: dict[int, Estimate], left_s: float | None) -> int | None:
         """Which kind of job starts next: by order, by what fills the time that is left, or the longest at the very end."""
@@ -248,7 +256,7 @@ class Dispatcher:
             return fills
         if estimates and len(kinds) > 1 and self.waiting <= TAIL_ROUNDS * max(self.capacity(), 1):
             fitting = [kind for kind in kinds if left_s is None or estimates[kind].bound_s <= left_s]
-            return max(fitting, key=lambda kind: estimates[kind].mean_s)
+            return min(fitting, key=lambda kind: (self._narrowness(kind), -estimates[kind].mean_s))
         return kinds[0]
 
     def _lease(
