@@ -1,6 +1,7 @@
 """Fixtures for every test: the scripted generator as a user's plug-in, small configurations, a held clock."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,17 @@ def _plugins_in_children(monkeypatch):
     monkeypatch.setenv(
         "PYTHONPATH", os.pathsep.join([str(PLUGINS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     )
+
+
+def wait_for(condition, timeout_s=60.0):
+    """Poll until `condition()` gives something; fails after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    pytest.fail("what was waited for did not come")
 
 
 class HeldClock:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 
 from campaign.attempt import interrupted_record
+from campaign.commits import Commits
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Lease, Node, Outcome, Record, Slot, State, Task
 from campaign.core.packing import LaunchRate
 from campaign.core.usage import NodeTime, Usage
 from campaign.core.walltime import Durations
 from campaign.dispatch import Dispatcher
-from campaign.errors import CampaignError, Code, StoppedError, StorageError
+from campaign.errors import Code, StoppedError
 from campaign.plan import Plan
 from campaign.ports import (
     Begun,
@@ -105,6 +106,7 @@ class Execution:
     ) -> None:
         self._nodes_hoped_for = nodes_hoped_for
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
+        self._commits = Commits(committer, clock, plan.config.execution.flush_interval_s)
         self._journals, self._clock, self._observe, self._allocation_left_s = journals, clock, observe, left_s
         self._policy = plan.config.execution
         rate = LaunchRate(plan.config.slurm.launches_per_s, LAUNCH_BURST)
@@ -113,12 +115,14 @@ class Execution:
         )
         self._leases: dict[int, _Flying] = {}
         self._lease_of: dict[int, int] = {}  # job -> lease in flight
-        self._finished: asyncio.Queue[tuple[int, list[Record]]] = asyncio.Queue()
         self._draining = False
         self._stopped_by = self._fault = ""
         self._begin = clock.monotonic_s()
         self._ends: deque[float] = deque()
-        self._flush_s = 0.0  # the slowest flush so far
+        self._journal_of: tuple[str, dict[tuple[int, int], Begun | Record]] = (
+            "",
+            {},
+        )  # of the worker that was lost last
         self._unservable_since: float | None = None
         self._node_time = NodeTime()
         self._completed = self._ended = self._duplicates = self._unready = 0
@@ -126,7 +130,7 @@ class Execution:
 
     async def run(self) -> Summary:
         """Run until every job is terminal, or until drained; everything that ended is committed when this returns."""
-        commits = asyncio.create_task(self._commit_loop())
+        self._commits.start()
         seen = 0.0
         try:
             while not self._is_over():
@@ -135,15 +139,15 @@ class Execution:
                 while event is not None:
                     self._take(event)
                     event = await self._cluster.next_event(0)
-                if commits.done():  # only ever by an error
+                if self._commits.failed:
                     self._give_up("what was computed can't be committed")
                 if (now := self._clock.monotonic_s()) - seen >= OBSERVE_S:
                     seen = now
                     self._observe(self.progress())
         finally:
-            for batch in self._dispatcher.close_batches():
-                self._finished.put_nowait(batch)
-            await self._last_commits(commits)
+            for number, records in self._dispatcher.close_batches():
+                self._commits.put(number, records)
+            await self._commits.finish()
         await asyncio.to_thread(self._committer.flush)
         self._observe(self.progress())
         if self._fault:
@@ -200,7 +204,7 @@ class Execution:
     def _left_s(self) -> float | None:
         """Seconds that are left for jobs; None where nothing ends."""
         left = self._allocation_left_s()
-        return None if left is None else left - max(FLUSH_MIN_S, FLUSH_FACTOR * self._flush_s)
+        return None if left is None else left - max(FLUSH_MIN_S, FLUSH_FACTOR * self._commits.slowest_flush_s)
 
     def _refill(self) -> None:
         if self._draining:
@@ -303,7 +307,7 @@ class Execution:
         self._table.fold(concluded)
         complete = self._dispatcher.ended(concluded)
         if complete is not None:
-            self._finished.put_nowait((record.batch, complete))
+            self._commits.put(record.batch, complete)
 
     def _watch(self, record: Record) -> None:
         """Give up where an attempt tells of trouble that is not its own."""
@@ -361,53 +365,21 @@ class Execution:
         lease = self._leases.get(number)
         if lease is None:
             return
-        attempts = {(job, task.attempt): task for job, task in lease.tasks.items()}
-        begun: dict[int, int] = {}
-        for entry in self._journals.read(worker) if worker else ():
-            if (entry.job, entry.attempt) not in attempts:
-                continue
+        known = self._journal(worker) if worker else {}
+        for job, task in list(lease.tasks.items()):
+            entry = known.get((job, task.attempt))
             if isinstance(entry, Begun):
-                begun[entry.job] = entry.at_ms
-            else:
-                begun.pop(entry.job, None)
+                self._job_ended(interrupted_record(task, entry.at_ms))
+            elif entry is not None:
                 self._job_ended(entry)
-        for job, at_ms in begun.items():
-            self._job_ended(interrupted_record(attempts[job, lease.tasks[job].attempt], at_ms))
         self._release(number)
 
-    # Down: committing beside the loop.
-
-    async def _commit_loop(self) -> None:
-        flushed = self._clock.monotonic_s()
-        cost = 0.0
-        while True:
-            batches = [await self._finished.get()]
-            while not self._finished.empty():
-                batches.append(self._finished.get_nowait())
-            await asyncio.to_thread(self._committer.commit, batches)
-            now = self._clock.monotonic_s()
-            if now - flushed > max(self._policy.flush_interval_s, 20 * cost):
-                await asyncio.to_thread(self._committer.flush)
-                flushed = self._clock.monotonic_s()
-                cost = flushed - now
-                self._flush_s = max(self._flush_s, cost)
-            for _ in batches:  # not when committing failed: then the queue never counts as emptied
-                self._finished.task_done()
-
-    async def _last_commits(self, commits: asyncio.Task[None]) -> None:
-        """Wait until everything that ended is committed; StorageError where it can't be."""
-        joined = asyncio.create_task(self._finished.join())
-        await asyncio.wait({joined, commits}, return_when=asyncio.FIRST_COMPLETED)
-        joined.cancel()
-        if not commits.done():
-            commits.cancel()
-            return
-        error = commits.exception()
-        if isinstance(error, (OSError, CampaignError)):
-            raise StorageError(
-                Code.STORAGE_FULL,
-                f"what was computed can't be committed: {error}",
-                action="make room or permission, then start again: the finished jobs are kept in staging/journal/",
-            ) from error
-        if error is not None:
-            raise error
+    def _journal(self, worker: str) -> dict[tuple[int, int], Begun | Record]:
+        """(job, attempt) -> the last that a lost worker wrote about it; read once for all of its leases."""
+        if self._journal_of[0] != worker:
+            known: dict[tuple[int, int], Begun | Record] = {}
+            for entry in self._journals.read(worker):
+                if not isinstance(entry, Begun) or (entry.job, entry.attempt) not in known:
+                    known[entry.job, entry.attempt] = entry
+            self._journal_of = (worker, known)
+        return self._journal_of[1]

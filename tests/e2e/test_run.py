@@ -17,6 +17,7 @@ import xarray as xr
 
 import campaign
 from campaign.core.model import State
+from tests.conftest import wait_for
 
 RUN_FACTS = ["attempt", "batch", "start_time", "duration", "node"]
 
@@ -43,17 +44,6 @@ def command(*arguments):
         timeout=120,
         check=False,
     )
-
-
-def wait_for(condition, timeout_s=60.0):
-    """Poll until `condition()` gives something; fails after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.02)
-    pytest.fail("what was waited for did not come")
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import pytest
 import xarray as xr
 
 from campaign.core.model import State
-from tests.e2e.test_run import finish, products, run, same_science, start, wait_for
+from tests.conftest import wait_for
+from tests.e2e.test_run import finish, products, run, same_science, start
 
 
 @pytest.fixture

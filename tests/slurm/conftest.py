@@ -7,11 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import wait_for
 
 CLUSTER = Path(__file__).parent / "cluster"
 NODES, CPUS, GPUS = 4, 4, 2
@@ -100,17 +101,6 @@ def slurm(slurm_root, monkeypatch):
     down = cluster.type("sinfo", "-h", "-N", "-t", "down,drain,fail,unknown", "-o", "%N").split()
     for name in dict.fromkeys(down):
         cluster.raise_node(name)
-
-
-def wait_for(condition, timeout_s=60.0):
-    """Poll until `condition()` gives something; fails after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        found = condition()
-        if found:
-            return found
-        time.sleep(0.1)
-    pytest.fail("what was waited for did not come")
 
 
 SCRIPTED = """

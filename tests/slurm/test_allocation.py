@@ -9,7 +9,8 @@ import pytest
 
 from campaign.adapters.slurm.allocation import read_allocation
 from campaign.errors import UsageError
-from tests.slurm.conftest import CPUS, GPUS, wait_for
+from tests.conftest import wait_for
+from tests.slurm.conftest import CPUS, GPUS
 
 MIXED = """[
   {where: {realization: 0}, resources: {ranks_per_job: 4, nodes_per_job: 2}},

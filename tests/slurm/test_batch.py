@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import campaign
-from tests.slurm.conftest import Study, wait_for
+from tests.conftest import wait_for
+from tests.slurm.conftest import Study
 
 
 def command(*arguments, cwd=None, timeout=200):

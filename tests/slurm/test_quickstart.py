@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from campaign.core.model import State
-from tests.slurm.conftest import wait_for
+from tests.conftest import wait_for
 
 pytest.importorskip("diffsky")
 pytestmark = [pytest.mark.slow, pytest.mark.galaxies]

@@ -88,12 +88,12 @@ class InlineCluster:
                 return
             self.journal.append(Begun(task.job, task.attempt, task.batch, 0))
             if lease.number in self._lose and n == len(lease.calls) // 2:
-                yield LeaseLost(lease.number, "inline")
+                yield LeaseLost(lease.number, f"inline-{lease.number}")  # a worker dies once
                 return
             try:
                 record = self._run(task)
             except OSError as error:  # as a worker whose journal can't be written
-                yield LeaseLost(lease.number, "inline", str(error))
+                yield LeaseLost(lease.number, f"inline-{lease.number}", str(error))
                 return
             self.journal.append(record)
             if lease.number in self._lose:
