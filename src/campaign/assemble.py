@@ -136,7 +136,8 @@ def _in_allocation(
     from campaign.adapters.dask import Credentials, StepWorkers
 
     log = layout.logs / f"workers-{watch.current.job_id}.log"
-    host = allocation.address_towards(place.nodes[0].name)
+    others = [node.name for node in place.nodes if node.name != os.environ.get("SLURMD_NODENAME")]
+    host = allocation.address_towards((others or [place.nodes[0].name])[0])  # our own name may mean the loopback here
     credentials = Credentials.make(layout.metadata)
     threads, scratch = worker_threads(place), worker_scratch()
     if allocation.typed_step(os.environ):

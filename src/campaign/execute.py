@@ -123,6 +123,7 @@ class Execution:
             "",
             {},
         )  # of the worker that was lost last
+        self._room, self._look_again_s = True, 0.0  # whether a lease may fit that did not before; when to look anyhow
         self._unservable_since: float | None = None
         self._node_time = NodeTime()
         self._completed = self._ended = self._duplicates = self._unready = 0
@@ -134,7 +135,8 @@ class Execution:
         seen = 0.0
         try:
             while not self._is_over():
-                self._refill()
+                if self._room or self._clock.monotonic_s() >= self._look_again_s:
+                    self._refill()
                 event = await self._cluster.next_event(IDLE_POLL_S)
                 while event is not None:
                     self._take(event)
@@ -207,9 +209,10 @@ class Execution:
         return None if left is None else left - max(FLUSH_MIN_S, FLUSH_FACTOR * self._commits.slowest_flush_s)
 
     def _refill(self) -> None:
+        now, left = self._clock.monotonic_s(), self._left_s()
+        self._room, self._look_again_s = False, now + IDLE_POLL_S
         if self._draining:
             return
-        now, left = self._clock.monotonic_s(), self._left_s()
         leases = self._dispatcher.next_leases(now, left, self._clock.now_ms())
         for lease in leases:
             self._register(lease)
@@ -257,6 +260,13 @@ class Execution:
                     lease.running.add(job)
             case JobEnded(record=record):
                 self._job_ended(record)
+            case _:
+                self._room = True
+                self._take_change(event)
+
+    def _take_change(self, event: Event) -> None:
+        """What may make room for other leases."""
+        match event:
             case LeaseReturned(lease=number):
                 self._release(number)
             case LeaseLost(lease=number, worker=worker, error=error):

@@ -24,6 +24,9 @@ from campaign.core.model import Failure, Node, Slot
 from campaign.errors import Code, UsageError
 
 EXIT_GRACE_S = 5.0
+ORDERLY_END_S = 0.8
+"""How long idle ranks may take to end by themselves."""
+
 EXIT_ENDED_BY_US = 1
 LAUNCHERS_VARIABLES = (
     "PMI_",
@@ -153,8 +156,17 @@ class SlotProcess:
             return b""
 
     def kill(self) -> None:
-        """End the whole process group at once, and what it started elsewhere."""
-        self._signal(self._command.ends_by)
+        """End the whole process group at once, and what it started elsewhere.
+
+        Ranks that are idle end by themselves when their channel closes, sooner than their launcher would end them.
+        """
+        if self._command.ends_by is not signal.SIGKILL and self._channel is not None:
+            with contextlib.suppress(OSError):
+                self._channel.shutdown(socket.SHUT_RDWR)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(ORDERLY_END_S)
+        if self.alive() or self._command.ends_by is signal.SIGKILL:  # children of a process that is gone may live on
+            self._signal(self._command.ends_by)
         self.wait()
         self.last_words()  # nobody asks for them any more
 

@@ -31,7 +31,10 @@ from campaign.adapters.dask.worker import (
     run_lease,
 )
 from campaign.core.model import JobCall, Lease, Node, Record, Slot, task_to_json
+from campaign.errors import CampaignError
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
+
+logger = logging.getLogger("campaign")
 
 SETTINGS = {
     "distributed.scheduler.worker-saturation": "inf",  # we bound what is in flight ourselves; halves the cost of a task
@@ -236,14 +239,23 @@ class DaskCluster:
         """Look after the workers as long as the run lasts."""
         while True:
             await asyncio.sleep(TEND_S)
-            trouble = await self._source.tend(frozenset(self._address))
+            try:
+                trouble = await self._source.tend(frozenset(self._address))
+            except (CampaignError, OSError) as error:  # a controller that does not answer now may do so later
+                logger.warning("could not look after the workers: %s", error)
+                continue
             if trouble and not self._closing:
                 self._events.put_nowait(LeaseLost(-1, "", trouble))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)
         self._background.add(task)
-        task.add_done_callback(self._background.discard)
+        task.add_done_callback(self._settle)
+
+    def _settle(self, task: asyncio.Future[Any]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._closing:
+            logger.warning("the cluster could not do what it was asked: %s: %s", type(error).__name__, error)
 
     async def _join(self, worker: str, node: Mapping[str, Any] | None, trouble: str) -> None:
         if node is None:
