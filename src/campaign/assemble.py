@@ -107,7 +107,7 @@ def _memory(size_bytes: int | None) -> str:
 
 async def open_cluster(plan: Plan, place: Place, layout: Layout, dashboard: str | None) -> DaskCluster:
     """The cluster on which a plan runs there."""
-    from campaign.adapters.dask import DaskCluster, NannyWorker
+    from campaign.adapters.dask import Credentials, DaskCluster, NannyWorker
 
     source: WorkerSource
     describe: Callable[[], Node]
@@ -125,7 +125,10 @@ async def open_cluster(plan: Plan, place: Place, layout: Layout, dashboard: str 
         )
     else:
         (node,) = place.nodes
-        source, describe = NannyWorker(2 * node.cpus, dashboard), partial(_same, node)
+        source, describe = (
+            NannyWorker(2 * node.cpus, dashboard, Credentials.make(layout.metadata)),
+            partial(_same, node),
+        )
     return await DaskCluster.open(source, partial(make_slots, spec), describe)
 
 

@@ -104,10 +104,11 @@ def blank_record(task: Task, generator_version: str, started_ms: int) -> Record:
     )
 
 
-def interrupted_record(task: Task, started_ms: int) -> Record:
-    """The record of an attempt that was begun and whose worker is gone."""
+def interrupted_record(task: Task, started_ms: int, lost_ms: int | None = None) -> Record:
+    """The record of an attempt that was begun and whose worker is gone, since `lost_ms` where that is known."""
     failure = Failure("WorkerLost", Code.INTERRUPTED, "the worker was lost while the job ran", blames_job=False)
-    return replace(blank_record(task, "", started_ms), outcome=Outcome.INTERRUPTED, failure=failure)
+    seconds = 0.0 if lost_ms is None else max(lost_ms - started_ms, 0) / 1000
+    return replace(blank_record(task, "", started_ms), outcome=Outcome.INTERRUPTED, failure=failure, duration_s=seconds)
 
 
 def explain(error: BaseException, phase: str, directory: Path | None = None) -> Failure:

@@ -23,7 +23,7 @@ from campaign.generators import find
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States, make_plan
-from campaign.shards import Shard, abandoned_journals, refuse_beside_shards
+from campaign.shards import Shard, abandoned_journals, live_shards, refuse_beside_shards
 
 if TYPE_CHECKING:
     from campaign.core.lifecycle import JobTable
@@ -98,11 +98,25 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
     """All steps, from a configuration to a dataset. Raises CampaignError where the campaign can't be run."""
     plan = lay_out(config, generator)
     layout = Layout(Path(config.directory))
+    try:
+        return _run(plan, generator, layout, options)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            dismiss_followers(layout)  # or they would wait for us
+        raise
+
+
+def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
+    """All steps, from a plan to a dataset."""
     if options.shard is not None:
         return _run_shard(plan, generator, layout, options, options.shard)
     with committing(plan, generator, layout) as gatherer:
         books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s())
+        chain = _chain(layout, plan, options)
+        if (gatherer.table.state == State.PENDING).any():
+            _begin(chain, gatherer.table)
         summary = _run_pending(plan, generator, books, layout, options)
+        chain.end(complete=not (gatherer.table.state == State.PENDING).any())
         gatherer.flush()
         return _outcome(gatherer.table.state, layout, summary)
 
@@ -115,14 +129,18 @@ def _run_shard(plan: Plan, generator: Generator, layout: Layout, options: Option
 
     layout = Layout(layout.root, shard.name)
     commit = partial(committing, plan, generator, layout, shard)
+    chain = _chain(layout, plan, options)
     with shard_held(layout, shard):
         with commit(COMMIT_WAIT_S) as gatherer:
+            if shard.index == 0 and (gatherer.table.state == State.PENDING).any():
+                _begin(chain, gatherer.table)
             stamp = partial(provenance.stamp, type(generator))
             committer = ShardCommitter(ArtifactStore(layout.root), stamp, partial(commit, at_work=True))
             numbers = Numbers(gatherer.next_number, shard)
             books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s())
         summary = _run_pending(plan, generator, books, layout, options)
         with commit(COMMIT_WAIT_S) as gatherer:
+            chain.end(complete=not (gatherer.table.state == State.PENDING).any())
             return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary)
 
 
@@ -142,10 +160,12 @@ def committing(
     """
     with (
         held(plan, generator, layout, shard, wait_s),
-        contextlib.closing(open_gatherer(plan, generator, layout, shard)) as gatherer,
+        contextlib.closing(open_gatherer(plan, generator, layout, shard, at_work=at_work)) as gatherer,
     ):
         recover(gatherer, layout, at_work=at_work)
-        gatherer.mark_missing(plan.missing, SystemClock().now_ms())
+        if not at_work:
+            own = None if shard is None else shard.jobs(plan)
+            gatherer.mark_missing(plan.missing, SystemClock().now_ms(), own)
         yield gatherer
         gatherer.flush()
 
@@ -160,14 +180,15 @@ def held(
     with _storage_errors(layout.root):
         layout.create()
         lock = CampaignLock(layout.metadata, wait_s=wait_s)
-        try:
+    try:
+        with _storage_errors(layout.root):
             if shard is None:
                 refuse_beside_shards(layout)
                 layout.progress.unlink(missing_ok=True)  # of a run that was killed
             manifest.freeze(plan, layout, generator)
-            yield
-        finally:
-            lock.release()
+        yield
+    finally:
+        lock.release()
 
 
 def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> None:
@@ -194,24 +215,23 @@ def _run_pending(plan: Plan, generator: Generator, books: Books, layout: Layout,
     _require_packages(generator, plan)
     place = find_place(plan.config)
     require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
-    with _chained(plan, books, layout, options) as chain:
-        summary = asyncio.run(_execute(plan, books, place, layout, options))
-        chain.end(complete=summary.left == 0)
-        return summary
+    return asyncio.run(_execute(plan, books, place, layout, options))
 
 
-@contextlib.contextmanager
-def _chained(plan: Plan, books: Books, layout: Layout, options: Options) -> Iterator[Chain]:
-    """With a successor in the queue; of several shards the first one asks for it."""
+def _chain(layout: Layout, plan: Plan, options: Options) -> Chain:
     from campaign.submit import Chain
 
-    chain = Chain(layout, plan.config, options.chain)
-    if options.chain and (options.shard is None or options.shard.index == 0):
-        chain.begin(int((books.table.state != State.PENDING).sum()))
-    yield chain
+    return Chain(layout, plan.config, options.chain)
 
 
-def open_gatherer(plan: Plan, generator: Generator, layout: Layout, shard: Shard | None = None) -> Gatherer:
+def _begin(chain: Chain, table: JobTable) -> None:
+    """Ask for a successor, if this is a chain: before anything can go wrong, and only where something is left."""
+    chain.begin(int((table.state != State.PENDING).sum()))
+
+
+def open_gatherer(
+    plan: Plan, generator: Generator, layout: Layout, shard: Shard | None = None, *, at_work: bool = False
+) -> Gatherer:
     """The writer of artifacts, ledger and dataset, with a ledger that opens: a damaged one is moved away and rebuilt."""
     from campaign.adapters import provenance
     from campaign.adapters.artifacts import ArtifactStore
@@ -221,7 +241,8 @@ def open_gatherer(plan: Plan, generator: Generator, layout: Layout, shard: Shard
     from campaign.gather import Gatherer
 
     artifacts = ArtifactStore(layout.root)
-    artifacts.prepare(sweep=shard is None)
+    alone = not live_shards(layout).keys() - ({shard.name} if shard else set())
+    artifacts.prepare(sweep=alone and not at_work)
     try:
         ledger = SqliteLedger(layout.ledger)
     except FormatError as error:

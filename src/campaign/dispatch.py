@@ -30,6 +30,9 @@ PASSED_OVER = 4
 TAIL_ROUNDS = 2
 """Rounds of the slots before the end of a campaign from which on the longest jobs start first."""
 
+LIKE, NEXT_TO_NOTHING_S = 2.0, 0.05
+"""Jobs share a lease with those that take at most so many times as long, or less than so many seconds."""
+
 QUEUE_AHEAD_S = 0.5
 """Leases shorter than this wait behind one another in a slot, so that it is never idle between them."""
 
@@ -66,16 +69,24 @@ class _Backlog:
 
     def take(self, count: int, kind: int | None = None) -> list[int]:
         """The next jobs, or the next of one kind."""
-        if kind is None:
-            places = self._first + np.flatnonzero(self._left[self._first :])[:count]
-        else:
-            places = np.flatnonzero(self._left & (self._kind_of == kind))[:count]
+        places = self._next_places(count) if kind is None else self._places_of(kind, count)
         self._left[places] = False
         self.count -= len(places)
         np.subtract.at(self._counts, self._kind_of[places], 1)
         if kind is None and len(places):
             self._first = int(places[-1]) + 1
         return [int(job) for job in self._order[places]]
+
+    def _next_places(self, count: int) -> npt.NDArray[np.int64]:
+        """The first places that are left, found without looking at all of them."""
+        stop = self._first + count
+        while (found := np.flatnonzero(self._left[self._first : stop])).size < min(count, self.count):
+            stop += max(count, stop - self._first)
+        return self._first + found[:count]
+
+    def _places_of(self, kind: int, count: int) -> npt.NDArray[np.int64]:
+        left = self._left[self._first :] & (self._kind_of[self._first :] == kind)
+        return self._first + np.flatnonzero(left)[:count]
 
     def kinds(self) -> list[int]:
         """Kinds of which jobs are left."""
@@ -105,6 +116,7 @@ class Dispatcher:
         self._ready: dict[int, deque[_Ready]] = {}
         self._retries: list[tuple[float, int]] = []  # heap of (due, job)
         self._became_ready = self._put_back = self._leases_made = 0
+        self._start_s: dict[Shape, float] = {}
         self._passed_over: dict[int, int] = {}  # number of a shape -> placements of others while it waited
         for job, seconds in durations_s:
             durations.note(int(self._kind_of[job]), seconds)
@@ -205,10 +217,25 @@ class Dispatcher:
     def next_leases(self, now_s: float, left_s: float | None, now_ms: int) -> list[Lease]:
         """Leases that can start now; `left_s` seconds are left for jobs, None where nothing ends."""
         self._promote_retries(now_s)
+        self._review_reservation(left_s)
         leases: list[Lease] = []
         while (lease := self._next_lease(now_s, left_s, now_ms)) is not None:
             leases.append(lease)
         return leases
+
+    def _review_reservation(self, left_s: float | None) -> None:
+        """Keep no nodes for a shape of which nothing waits that would still end in time."""
+        reserved = self.slots.reserved
+        if reserved is None:
+            return
+        estimates = self._durations.estimates(self._kinds())
+        waiting = [kind for kind in self._kinds() if self._plan.shapes[kind // self._groups] == reserved]
+        if not any(left_s is None or kind not in estimates or estimates[kind].bound_s <= left_s for kind in waiting):
+            self.slots.unreserve()
+
+    def note_start(self, shape: Shape, seconds: float) -> None:
+        """Learn how long a slot of `shape` takes until its first job begins."""
+        self._start_s[shape] = max(seconds, 0.5 * self._start_s.get(shape, 0.0))
 
     def _top_up(self) -> None:
         """Have jobs ready ahead of those that start, as far as there are any."""
@@ -268,37 +295,58 @@ class Dispatcher:
         size = lifecycle.lease_size(mean, self.waiting, self.slots.capacity(shape))
         if left_s is not None and bound_s:
             size = max(1, min(size, int(left_s / bound_s)))
-        longest_s = max((e.bound_s for e in estimates.values()), default=0.0) if size > 1 else bound_s
-        ends = now_s + size * (mean or 0.0)
-        depth = 2 if mean is not None and mean * size < QUEUE_AHEAD_S else 1
-        placement = self.slots.place(shape, now_s, ends, depth=depth, may_make=self._may_make(shape, now_s))
+        mates = self._kinds_like(kind, estimates)
+        longest_s = max([bound_s, *(estimates[mate].bound_s for mate in mates if size > 1)])
+        placement = self.slots.place(
+            shape,
+            now_s,
+            now_s + size * (mean or 0.0),
+            depth=2 if mean is not None and mean * size < QUEUE_AHEAD_S else 1,
+            may_make=self._may_make(shape, now_s, left_s, bound_s),
+            without=self._ending(now_ms, longest_s),
+        )
         if placement is None:
             return None
         if placement.fresh and shape.ranks > 1:
             self._rate.take()
-        until = None
-        if left_s is not None:
-            until = now_ms + round(1000 * max(left_s - longest_s, 0.0))
-        return self._packed(kind, size, placement, until)
+        ends = [now_ms + 1000 * left_s] if left_s is not None else []
+        ends += [e for name in placement.slot.nodes if (e := self.slots.nodes[name].ends_ms) is not None]
+        until = round(max(min(ends) - 1000 * longest_s, now_ms)) if ends else None
+        return self._packed(kind, mates, size, placement, until)
 
-    def _may_make(self, shape: Shape, now_s: float) -> bool:
+    def _kinds_like(self, kind: int, estimates: dict[int, Estimate]) -> list[int]:
+        """Kinds of the same shape whose jobs take about as long, or next to nothing: they may share a lease."""
+        if kind not in estimates:
+            return [kind]
+        limit = max(LIKE * estimates[kind].bound_s, NEXT_TO_NOTHING_S)
+        of_shape = [other for other in self._ready if other // self._groups == kind // self._groups]
+        return [other for other in of_shape if other in estimates and estimates[other].bound_s <= limit]
+
+    def _ending(self, now_ms: int, bound_s: float) -> frozenset[str]:
+        """Nodes whose own allocation ends before a job would."""
+        nodes = self.slots.nodes.values()
+        return frozenset(n.name for n in nodes if n.ends_ms is not None and n.ends_ms - now_ms < 1000 * bound_s)
+
+    def _may_make(self, shape: Shape, now_s: float, left_s: float | None, bound_s: float) -> bool:
+        """Whether a slot may be made: if it starts in time for a job, and not more often than the controller likes."""
+        if left_s is not None and left_s < bound_s + self._start_s.get(shape, 0.0):
+            return False
         return shape.ranks == 1 or self._rate.allows(now_s)
 
-    def _packed(self, kind: int, size: int, placement: Placement, until_ms: int | None) -> Lease:
+    def _packed(self, kind: int, mates: Sequence[int], size: int, placement: Placement, until_ms: int | None) -> Lease:
         if not self._ready.get(kind):
             batch_size = self._plan.config.execution.batch_size
             self._open_batch(self._backlog.take(min(max(size, self.slots.busy), batch_size), kind))
         picked = [self._ready[kind].popleft()]
-        picked += self._mates(kind, picked[0].batch, size - 1)
+        picked += self._mates(mates, picked[0].batch, size - 1)
         attempts = ((r.job, int(self._table.attempt[r.job]) + 1, r.batch) for r in picked)
         calls = build_graph(self._plan, attempts)
         self._leases_made += 1
         return pack(calls, self._leases_made - 1, placement.slot, placement.evicted, until_ms)
 
-    def _mates(self, kind: int, batch: int, count: int) -> Iterator[_Ready]:
-        """Jobs that share a lease with one of `kind`: of the same shape and batch, in order."""
-        shape = kind // self._groups
-        queues = [queue for other, queue in self._ready.items() if other // self._groups == shape] if count else []
+    def _mates(self, kinds: Sequence[int], batch: int, count: int) -> Iterator[_Ready]:
+        """Jobs of these kinds and of one batch, in order."""
+        queues = [self._ready[kind] for kind in kinds if kind in self._ready] if count else []
         for _ in range(count):
             heads = [queue for queue in queues if queue and queue[0].batch == batch]
             if not heads:

@@ -71,7 +71,8 @@ class _Flying:
 
     slot: Slot
     tasks: dict[int, Task]  # jobs that have not ended
-    running: set[int] = field(default_factory=set)
+    nodes: float  # nodes' worth of CPUs
+    running: dict[int, int] = field(default_factory=dict)  # job -> when its attempt began, ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,10 @@ class Execution:
         self._room, self._look_again_s = True, 0.0  # whether a lease may fit that did not before; when to look anyhow
         self._unservable_since: float | None = None
         self._node_time = NodeTime()
-        self._completed = self._ended = self._duplicates = self._unready = 0
+        self._completed = self._ended = self._duplicates = 0
+        self._unready: dict[str, int] = {}  # node -> slots in a row that could not be warmed up
+        self._put_aside: set[str] = set()
+        self._cut = False
         self._failures: deque[Mapping[str, Any]] = deque(maxlen=LATEST_FAILURES)
 
     async def run(self) -> Summary:
@@ -139,6 +143,8 @@ class Execution:
                     self._refill()
                 event = await self._cluster.next_event(IDLE_POLL_S)
                 while event is not None:
+                    if isinstance(event, LeaseLost) and event.worker:
+                        await asyncio.to_thread(self._journal, event.worker)  # on a file system that may be slow
                     self._take(event)
                     event = await self._cluster.next_event(0)
                 if self._commits.failed:
@@ -211,6 +217,8 @@ class Execution:
     def _refill(self) -> None:
         now, left = self._clock.monotonic_s(), self._left_s()
         self._room, self._look_again_s = False, now + IDLE_POLL_S
+        if left is not None and left <= 0:
+            self._cut_off()
         if self._draining:
             return
         leases = self._dispatcher.next_leases(now, left, self._clock.now_ms())
@@ -226,9 +234,19 @@ class Execution:
         if self._plan.config.slurm.give_back and not (self._dispatcher.waiting or self._dispatcher.retries):
             self._give_back()
 
+    def _cut_off(self) -> None:
+        """What still runs when only the time for the last commit is left would be lost with everything else."""
+        slots = {flying.slot.number: flying.slot for flying in self._leases.values()}
+        if slots and not self._cut:
+            self._cut = True
+            logger.warning(
+                "the allocation ends: %d slots are stopped, their jobs run again in the next one", len(slots)
+            )
+            self._cluster.abandon(list(slots.values()), "the allocation ends")
+
     def _register(self, lease: Lease) -> None:
         tasks = {call.task.job: call.task for call in lease.calls}
-        self._leases[lease.number] = _Flying(lease.slot, tasks)
+        self._leases[lease.number] = _Flying(lease.slot, tasks, self._dispatcher.slots.share(lease.slot))
         self._lease_of |= dict.fromkeys(tasks, lease.number)
 
     def _miss_nodes(self, now: float) -> None:
@@ -254,10 +272,10 @@ class Execution:
 
     def _take(self, event: Event) -> None:
         match event:
-            case JobStarted(job=job):
+            case JobStarted(job=job, at_ms=at_ms):
                 lease = self._leases.get(self._lease_of.get(job, -1))
                 if lease is not None:
-                    lease.running.add(job)
+                    lease.running[job] = at_ms
             case JobEnded(record=record):
                 self._job_ended(record)
             case _:
@@ -271,14 +289,18 @@ class Execution:
                 self._release(number)
             case LeaseLost(lease=number, worker=worker, error=error):
                 self._settle_lost(number, worker)
-                if error:
+                if error and (number >= 0 or not worker or not self._dispatcher.slots.nodes):
                     self._give_up(f"a worker can't go on: {error}")
+                elif error:
+                    logger.warning("a node can't be used: %s", error)
             case NodeJoined(node=node):
                 self._node_joined(node)
             case NodeLost(name=name):
                 self._node_lost(name)
 
     def _node_joined(self, node: Node) -> None:
+        if node.name in self._put_aside:
+            return
         self._dispatcher.join(node)
         self._node_time.join(node.name, self._clock.monotonic_s())
         if len(self._dispatcher.slots.nodes) == self._nodes_hoped_for:
@@ -304,32 +326,52 @@ class Execution:
             )
             return
         del lease.tasks[job], self._lease_of[job]
-        lease.running.discard(job)
-        self._note_end(record, lease.slot)
+        self._note_start(lease, lease.running.pop(job, None), record)
+        self._note_end(record, lease.nodes)
+        self._watch(record, lease.slot)
         self._judge(record)
+
+    def _note_start(self, lease: _Flying, begun_ms: int | None, record: Record) -> None:
+        """Learn how long its slot took to be ready for a job."""
+        if begun_ms is not None and record.outcome is Outcome.COMPLETED:
+            passed_s = (self._clock.now_ms() - begun_ms) / 1000
+            self._dispatcher.note_start(lease.slot.shape, max(passed_s - record.duration_s, 0.0))
 
     def _judge(self, record: Record) -> None:
         verdict = self._table.judge(record, self._policy)
         if verdict.retry_after_s is not None:
             self._dispatcher.retry(record.job, self._clock.monotonic_s() + verdict.retry_after_s)
-        self._watch(record)
         concluded = replace(record, verdict=verdict.state.word)
         self._table.fold(concluded)
         complete = self._dispatcher.ended(concluded)
         if complete is not None:
             self._commits.put(record.batch, complete)
 
-    def _watch(self, record: Record) -> None:
+    def _watch(self, record: Record, slot: Slot) -> None:
         """Give up where an attempt tells of trouble that is not its own."""
-        code = record.failure.code if record.failure is not None else ""
-        cold = record.failure is not None and record.failure.phase == WARM_UP
-        self._unready = self._unready + 1 if cold else 0
-        if record.failure is not None and code in STORAGE_CODES:
-            self._give_up(f"{record.name} could not write: {record.failure.message.splitlines()[0]}")
-        if record.failure is not None and self._unready >= UNREADY_ALLOWED:
-            self._give_up(f"{self._unready} slots in a row could not be started: {record.failure.message}")
+        failure = record.failure
+        if failure is not None and failure.code in STORAGE_CODES:
+            self._give_up(f"{record.name} could not write: {failure.message.splitlines()[0]}")
+        node = slot.nodes[0]
+        if failure is None or failure.phase != WARM_UP:
+            self._unready.pop(node, None)
+            return
+        self._unready[node] = self._unready.get(node, 0) + 1
+        if self._unready[node] >= UNREADY_ALLOWED:
+            self._put_node_aside(node, failure.message)
 
-    def _note_end(self, record: Record, slot: Slot) -> None:
+    def _put_node_aside(self, node: str, why: str) -> None:
+        """A node on which no slot comes up takes no more jobs; without any other the run gives up."""
+        if node in self._put_aside:
+            return
+        if set(self._dispatcher.slots.nodes) <= {node}:
+            self._give_up(f"{UNREADY_ALLOWED} slots in a row could not be started: {why}")
+            return
+        self._put_aside.add(node)
+        logger.warning("node %s is put aside: %d slots in a row could not be started: %s", node, UNREADY_ALLOWED, why)
+        self._node_lost(node)
+
+    def _note_end(self, record: Record, nodes: float) -> None:
         self._ended += 1
         self._completed += record.outcome is Outcome.COMPLETED
         now = self._clock.monotonic_s()
@@ -339,7 +381,7 @@ class Execution:
         completed = record.outcome is Outcome.COMPLETED
         if completed or record.outcome is Outcome.TIMEOUT:
             self._dispatcher.note(record, completed=completed)
-        self._node_time.spent(record.duration_s, self._dispatcher.slots.share(slot), completed=completed)
+        self._node_time.spent(record.duration_s, nodes, completed=completed)
         if record.failure is not None:
             self._failures.appendleft(
                 {
@@ -379,7 +421,7 @@ class Execution:
         for job, task in list(lease.tasks.items()):
             entry = known.get((job, task.attempt))
             if isinstance(entry, Begun):
-                self._job_ended(interrupted_record(task, entry.at_ms))
+                self._job_ended(interrupted_record(task, entry.at_ms, self._clock.now_ms()))
             elif entry is not None:
                 self._job_ended(entry)
         self._release(number)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from campaign.attempt import blank_record, interrupted_record
 from campaign.core.lifecycle import JobTable
@@ -95,7 +96,10 @@ class Gatherer:
 
     def recover(self, journals: Journals) -> Recovery:
         """Make ledger and dataset agree with `batches/`, and save what an earlier run left in staging and journals."""
-        if not self._ledger.known_batches() <= set(self._artifacts.numbers()):
+        unlisted = self._ledger.known_batches() - set(self._artifacts.numbers())
+        if any(
+            not self._artifacts.path(number).exists() for number in unlisted
+        ):  # a listing may be older than a commit
             logger.warning(
                 "batches that the ledger knows are gone from batches/; it is written again, their jobs run again"
             )
@@ -137,11 +141,18 @@ class Gatherer:
         self._speakers.clear()
         return 0
 
-    def mark_missing(self, missing: Sequence[MissingInput], at_ms: int) -> int:
-        """Record jobs whose input is not there, and send back to pending those whose input has come since."""
+    def mark_missing(
+        self, missing: Sequence[MissingInput], at_ms: int, among: npt.NDArray[np.bool_] | None = None
+    ) -> int:
+        """Record jobs whose input is not there, and send back to pending those whose input has come since.
+
+        `among`, (n,), names the jobs that are ours to judge; None for all.
+        """
+        ours = np.ones(len(self.table.state), bool) if among is None else among
         lacking = {m.job for m in missing}
-        news = [self._missing_record(m, at_ms) for m in missing if self.table.state[m.job] == State.PENDING]
-        waiting = np.flatnonzero(self.table.state == State.MISSING_INPUT).tolist()
+        pending = (self.table.state == State.PENDING) & ours
+        news = [self._missing_record(m, at_ms) for m in missing if pending[m.job]]
+        waiting = np.flatnonzero((self.table.state == State.MISSING_INPUT) & ours).tolist()
         news += [self._requeue_record(job, at_ms) for job in waiting if job not in lacking]
         self._commit_decisions(news)
         return len(news)

@@ -109,13 +109,13 @@ class CampaignManager:
 
     def retry_failed_jobs(self, campaign_id: CampaignID, max_attempts: int = 3) -> RetryReport:
         """Give every failed job up to `max_attempts` more attempts, with the configured backoff, in a new batch job."""
-        directory = Path(campaign_id)
-        config, generator = conduct.read_config(directory, self._settings)
+        directory, settings = Path(campaign_id), (*self._settings, f"execution.max_retries={max_attempts - 1}")
+        config, generator = conduct.read_config(directory, settings)
         submit.refuse_second(Layout(directory))
         names = conduct.requeue(config, generator, FAILED)
         if not names:
             return RetryReport(campaign_id, (), "")
-        _, job = self._submit(directory, (*self._settings, f"execution.max_retries={max_attempts - 1}"))
+        _, job = self._submit(directory, settings)
         return RetryReport(campaign_id, tuple(names), job)
 
     def validate_configuration(self, config_path: str | Path) -> ValidationReport:

@@ -113,7 +113,7 @@ def _queue(layout: Layout) -> tuple[Mapping[str, str], ...]:
         return ()
     from campaign.adapters.slurm.batch import queued
 
-    return tuple(asdict(job) for job in queued(layout.root))
+    return tuple(asdict(job) for job in queued(layout.root) or ())
 
 
 def terminal_jobs(layout: Layout, size: int) -> set[int]:

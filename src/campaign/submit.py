@@ -77,6 +77,12 @@ def submit(submission: Submission, config: Config, *, after: str = "") -> tuple[
 def refuse_second(layout: Layout) -> None:
     """UsageError where batch jobs of the campaign are in the queue already."""
     waiting = batch.queued(layout.root)
+    if waiting is None:
+        raise UsageError(
+            Code.SLURM_REFUSED,
+            "squeue does not answer, and a campaign must not be submitted twice",
+            action="wait for the controller, and try again",
+        )
     if waiting:
         jobs = ", ".join(f"{job.job} ({job.state.lower()})" for job in waiting)
         raise UsageError(
@@ -105,18 +111,20 @@ class Chain:
 
     def __init__(self, layout: Layout, config: Config, left: int) -> None:
         self._layout, self._config, self._left = layout, config, left
-        self._successor = ""
         self._file = layout.metadata / "chain.json"
 
     def begin(self, ended_jobs: int) -> None:
         """Ask for the successor; `ended_jobs` of the campaign have ended before this run."""
+        if not self._left:
+            return
         me = os.environ.get("SLURM_ARRAY_JOB_ID") or job_here(os.environ)
         if me is None:
             logger.warning("--chain does nothing here: this is no job of SLURM")
             return
         links = [*self._links(), {"job": me, "time": now(), "ended_jobs": ended_jobs, "left": self._left}]
         durable.write_json(self._file, {"schema_version": 1, "links": links})
-        others = [job.job for job in batch.queued(self._layout.root) if job.job.partition("_")[0] != me]
+        seen = batch.queued(self._layout.root)
+        others = None if seen is None else [job.job for job in seen if job.job.partition("_")[0] != me]
         refusal = refusal_to_chain(links, self._left, others)
         if refusal:
             logger.warning("no successor is submitted: %s", refusal)
@@ -125,14 +133,18 @@ class Chain:
         if submission is None:
             logger.warning("no successor is submitted: %s has no record of the submission", self._layout.logs)
             return
-        self._successor, script = submit(submission, self._config, after=me)
-        logger.info("job %s goes on when this one ends (%s)", self._successor, script)
+        successor, script = submit(submission, self._config, after=me)
+        links[-1]["successor"] = successor
+        durable.write_json(self._file, {"schema_version": 1, "links": links})
+        logger.info("job %s goes on when this one ends (%s)", successor, script)
 
     def end(self, *, complete: bool) -> None:
-        """Take the successor back where nothing is left for it."""
-        if complete and self._successor:
-            batch.cancel(self._successor)
-            logger.info("job %s is not needed any more", self._successor)
+        """Take the successor back, whichever shard asked for it, where nothing is left for it in the whole campaign."""
+        links = self._links()
+        successor = links[-1].get("successor") if links else None
+        if complete and successor and self._left:
+            batch.cancel(successor)
+            logger.info("job %s is not needed any more", successor)
 
     def _links(self) -> list[dict[str, Any]]:
         try:
@@ -151,13 +163,20 @@ class Chain:
         return Submission(**known)
 
 
-def refusal_to_chain(links: Sequence[dict[str, Any]], left: int, waiting: Sequence[str]) -> str:
-    """Why no successor may follow; empty where one may. `links` are the allocations so far, the present one last."""
+def refusal_to_chain(links: Sequence[dict[str, Any]], left: int, waiting: Sequence[str] | None) -> str:
+    """Why no successor may follow; empty where one may.
+
+    `links` are the allocations so far, the present one last; those before the last submission by a person don't count.
+    `waiting` are the campaign's other jobs in the queue, None where SLURM does not tell.
+    """
+    if waiting is None:
+        return "the queue can't be seen, and a second successor must not be asked for"
     if left <= 0:
         return "the chain has no links left; campaign submit --chain begins a new one"
     if waiting:
         return f"job {waiting[0]} of this campaign is in the queue already"
-    recent = [link["ended_jobs"] for link in links[-FRUITLESS_ALLOWED - 1 :]]
+    begun = max((n for n in range(1, len(links)) if links[n]["left"] >= links[n - 1]["left"]), default=0)
+    recent = [link["ended_jobs"] for link in links[begun:][-FRUITLESS_ALLOWED - 1 :]]
     if len(recent) > FRUITLESS_ALLOWED and len(set(recent)) == 1:
         return f"the last {FRUITLESS_ALLOWED} allocations ended no job; see their logs, then submit again"
     return ""

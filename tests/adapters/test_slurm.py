@@ -151,20 +151,23 @@ def test_the_batch_script_is_what_it_was(tmp_path, name, array):
     assert text == (GOLDEN / name).read_text()
 
 
-def link(ended, job="1"):
-    return {"job": job, "ended_jobs": ended, "left": 3, "time": ""}
+def chain(*ended, left=9):
+    return [{"job": "1", "ended_jobs": jobs, "left": left - n, "time": ""} for n, jobs in enumerate(ended)]
 
 
 @pytest.mark.parametrize(
     ("links", "left", "waiting", "words"),
     [
-        ([link(0)], 3, [], ""),
-        ([link(0)], 0, [], "no links left"),
-        ([link(0)], 3, ["17"], "job 17 of this campaign is in the queue"),
-        ([link(0), link(5), link(9)], 3, [], ""),
-        ([link(5), link(5)], 3, [], ""),
-        ([link(5), link(5), link(5)], 3, [], "ended no job"),
-        ([link(0), link(5), link(5), link(6)], 3, [], ""),
+        (chain(0), 3, [], ""),
+        (chain(0), 0, [], "no links left"),
+        (chain(0), 3, ["17"], "job 17 of this campaign is in the queue"),
+        (chain(0), 3, None, "can't be seen"),
+        (chain(0, 5, 9), 3, [], ""),
+        (chain(5, 5), 3, [], ""),
+        (chain(5, 5, 5), 3, [], "ended no job"),
+        (chain(0, 5, 5, 6), 3, [], ""),
+        ([*chain(5, 5, 5), *chain(5, left=50)], 50, [], ""),  # a person submitted it again
+        ([*chain(5, 5, 5), *chain(5, 5, 5, left=50)], 48, [], "ended no job"),
     ],
 )
 def test_a_chain_ends_where_it_would_turn_in_circles(links, left, waiting, words):

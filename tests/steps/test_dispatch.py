@@ -192,3 +192,50 @@ def test_terminal_jobs_are_left_alone(scripted_plan):
     dispatcher = Dispatcher(plan, table, iter(range(9)).__next__, Durations(0.99), LaunchRate(1, 1))
     dispatcher.join(Node("n", 12))
     assert set(jobs_of(dispatcher.next_leases(0.0, None, 0))) == set(range(1, 12, 2))
+
+
+def test_nodes_are_not_kept_for_what_would_no_longer_end_in_time(make):
+    extra = "jobs: [{where: {redshift: 0.5}, resources: {ranks_per_job: 8, nodes_per_job: 2}}]\n"
+    dispatcher = make(realizations="30", known=known(), extra=extra)
+    dispatcher.slots.reserve(Shape(ranks=8, nodes=2), 0.0)
+    assert dispatcher.slots.reserved is not None
+    leases = dispatcher.next_leases(10.0, 60.0, 0)  # the wide ones take 100 s
+    assert dispatcher.slots.reserved is None
+    assert len(leases) == 8
+
+
+def test_jobs_share_a_lease_only_with_those_that_take_about_as_long(make):
+    short = [(job, [600.0, 0.1, 0.12][job % 3]) for job in range(90)]
+    dispatcher = make(nodes=1, cpus=1, realizations="30", known=short, batch_size=90)
+    seen = []
+    for _, _, lease in simulate(dispatcher, lambda task: [600.0, 0.1, 0.12][task.job % 3]):
+        seen.append({call.task.job % 3 for call in lease.calls})
+    assert all(kinds == {0} or 0 not in kinds for kinds in seen)
+    assert {1, 2} in seen
+
+
+def test_a_short_job_starts_where_a_long_one_would_not_fit_any_more(make):
+    short = [(job, [600.0, 0.1, 0.1][job % 3]) for job in range(90)]
+    dispatcher = make(nodes=1, cpus=1, realizations="30", known=short)
+    (lease,) = dispatcher.next_leases(0.0, 300.0, 1_000_000)
+    assert all(call.task.job % 3 for call in lease.calls)
+    assert lease.starts_until_ms > 1_000_000 + 290_000
+
+
+def test_no_slot_is_made_that_would_not_be_ready_in_time(make):
+    dispatcher = make(nodes=1, cpus=2, realizations="30", known=known())
+    dispatcher.note_start(Shape(), 30.0)
+    assert dispatcher.next_leases(0.0, 35.0, 0) == []
+    assert dispatcher.next_leases(0.0, 45.0, 0)
+
+
+def test_nodes_whose_own_allocation_ends_take_only_what_ends_before(make):
+    dispatcher = make(nodes=0, realizations="30", known=known())
+    dispatcher.join(Node("ends", 1, ends_ms=1_000_000 + 50_000))
+    dispatcher.join(Node("stays", 1, ends_ms=1_000_000 + 500_000))
+    leases = {lease.slot.nodes[0]: lease for lease in dispatcher.next_leases(0.0, None, 1_000_000)}
+    assert "stays" in leases
+    for lease in leases.values():
+        assert lease.starts_until_ms is not None
+    if "ends" in leases:
+        assert seconds_of(leases["ends"].calls[0].task) < 50

@@ -12,7 +12,7 @@ from campaign.core.model import Failure, Node, Outcome, State
 from campaign.errors import StoppedError, StorageError
 from campaign.execute import Execution
 from campaign.generators import find
-from campaign.ports import NodeLost
+from campaign.ports import JobEnded, LeaseReturned, NodeLost
 from campaign.testing.inline import InlineCluster
 
 
@@ -323,3 +323,60 @@ def test_a_time_out_teaches_only_where_no_job_ever_ended(bench):
     it.go()
     bounds = it.execution._dispatcher._durations.estimates([0, 1, 2])
     assert bounds[2].bound_s >= 500 > bounds[1].bound_s > 1
+
+
+def test_what_overruns_into_the_last_seconds_is_stopped_and_committed(bench):
+    it = bench(run=quick)
+    end = it.clock.seconds + 100.0
+    it.left_s = lambda: end - it.clock.seconds
+    held = []
+    work = it.cluster._work
+
+    def never_ends(lease):
+        held.append(lease)
+        return iter(())
+
+    it.cluster._work = never_ends
+
+    def watch(progress):
+        it.clock.seconds += 20
+        if it.cluster.abandoned and held:
+            late = Failure("SlotAbandoned", "job.interrupted", "the allocation ends", blames_job=False)
+            for lease in held:
+                for call in lease.calls:
+                    record = replace(blank_record(call.task, "1", 0), outcome=Outcome.INTERRUPTED, failure=late)
+                    it.cluster._events.append(JobEnded(record))
+                it.cluster._events.append(LeaseReturned(lease.number, ()))
+            held.clear()
+        return False
+
+    summary = it.go(until=watch)
+    assert work
+    assert summary.stopped_by == "walltime"
+    assert {slot.number for slot in it.cluster.abandoned}
+    assert {r.failure.message for r in it.memory.records} == {"the allocation ends"}
+    assert states(it) == {"pending": 12}
+
+
+def test_a_node_on_which_no_slot_comes_up_is_put_aside(bench, scripted_plan):
+    cold = Failure("SlotUnready", "slot.unready", "no GPU", phase="warm_up", blames_job=False)
+
+    def run(task):
+        record = blank_record(task, "1", 0)
+        if it.sick and it.cluster.where == "sick":
+            return replace(record, outcome=Outcome.INTERRUPTED, failure=cold)
+        return replace(record, outcome=Outcome.COMPLETED, duration_s=1.0)
+
+    it = bench(plan=scripted_plan("resources.slots=auto"), nodes=(Node("sick", 1), Node("well", 1)), run=run)
+    it.sick = True
+    work = it.cluster._work
+
+    def on_its_node(lease):
+        it.cluster.where = lease.slot.nodes[0]
+        yield from work(lease)
+
+    it.cluster._work = on_its_node
+    it.go()
+    assert states(it) == {"completed": 12}
+    assert it.seen[-1].nodes == 1
+    assert len([r for r in it.memory.records if r.failure is not None]) == 3

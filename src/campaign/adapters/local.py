@@ -15,7 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,8 +87,9 @@ Wrap = Callable[[Slot, tuple[str, ...]], Command]
 class SlotProcess:
     """A slot server in a session of its own, reached through a socket that only we and it can open."""
 
-    def __init__(self, command: Command, listener: socket.socket, log: Path, trouble: Path) -> None:
-        self._command, self._listener, self._log, self._trouble = command, listener, log, trouble
+    def __init__(self, command: Command, listener: socket.socket, log: Path, troubles: Sequence[Path]) -> None:
+        """`troubles` are the files in which its ranks leave their last words."""
+        self._command, self._listener, self._log, self._troubles = command, listener, log, tuple(troubles)
         self._channel: socket.socket | None = None
         self._buffer = b""
         with log.open("ab") as output:
@@ -211,10 +212,10 @@ class SlotProcess:
     def last_words(self) -> Failure | None:
         """What a rank that is gone left behind about its end; None where none left anything."""
         found = None
-        for path in sorted(self._trouble.parent.glob(f"{self._trouble.name}.*")):
+        for path in self._troubles:
             with contextlib.suppress(OSError, ValueError, TypeError):
                 found = found or Failure(**json.loads(path.read_text()))
-            path.unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
         return found
 
 
@@ -242,7 +243,9 @@ class ProcessLauncher:
         environment = {**command.environment, **thread_limits(slot.shape.threads), **self._environment, **own}
         command = Command(command.argv, environment, command.ends_by, command.swept_by)
         path.with_suffix(".json").write_text(json.dumps(self._hello))
-        process = SlotProcess(command, listener, log, trouble)
+        ranks = slot.shape.ranks
+        troubles = [trouble.with_name(f"{trouble.name}.{rank}") for rank in range(ranks)] if ranks > 1 else []
+        process = SlotProcess(command, listener, log, troubles)
         self._logs[index] = process
         return process
 

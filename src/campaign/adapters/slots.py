@@ -7,7 +7,7 @@ import re
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,6 +17,9 @@ from campaign.ports import Clock, Journal, Launcher, Process
 
 POLL_S = 0.25
 """How often a running job's time and memory are looked at."""
+
+LAST_WORDS_S = 5.0
+"""How long the end of a job that ran may take to reach the journal of a worker that is ended."""
 
 READY_TIMEOUT_S = 600.0
 """How long a slot server may import and warm up."""
@@ -55,10 +58,13 @@ class SlotPool:
         # The kernel ends a child with the thread that started it, so one thread that lives as long as we do starts all.
         self._spawner = ThreadPoolExecutor(1, thread_name_prefix="slot-spawner")
         self._closing = threading.Event()
+        self._gone: set[int] = set()  # slots that the coordinator gave to others
 
     def run(self, slot: Slot, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
         """Run `tasks` one after another in a slot; returns the jobs left over when stopped."""
         server = self._server(slot)
+        if server is None:
+            return [task.job for task in tasks]
         with server.turn:
             for n, task in enumerate(tasks):
                 if stopped() or self._closing.is_set() or server.abandoned:
@@ -72,24 +78,30 @@ class SlotPool:
 
     def abandon(self, numbers: Sequence[int], why: str) -> None:
         """End the servers of these slots; a job that runs in one is interrupted, unblamed. Returns when they are gone."""
+        self._gone.update(numbers)
         for server in self._forget(numbers):
             server.abandoned = why
-            if server.process is not None:
-                server.process.kill()
+            if (process := server.process) is not None:
+                process.kill()
 
     def close(self) -> None:
         """End every slot server."""
         self._closing.set()
         self._spawner.shutdown(cancel_futures=True)  # waits for a server that is just being started
-        processes = [server.process for server in self._servers.values() if server.process is not None]
+        with self._lock:
+            servers = list(self._servers.values())
+        processes = [process for server in servers if (process := server.process) is not None]
         with ThreadPoolExecutor(max(len(processes), 1)) as together:
             list(together.map(lambda process: process.kill(), processes))
+        for server in servers:  # what ran has its end in the journal before that is closed
+            server.turn.acquire(timeout=LAST_WORDS_S)
         self._launcher.close()
         self._journal.close()
 
-    def _server(self, slot: Slot) -> _Server:
+    def _server(self, slot: Slot) -> _Server | None:
+        """What serves a slot; None where the coordinator has given its place to others."""
         with self._lock:
-            return self._servers.setdefault(slot.number, _Server(slot))
+            return None if slot.number in self._gone else self._servers.setdefault(slot.number, _Server(slot))
 
     def _forget(self, numbers: Sequence[int]) -> list[_Server]:
         with self._lock:
@@ -108,8 +120,13 @@ class SlotPool:
         emit({"event": "ended", "record": record.to_json()})
 
     def _prestart(self, server: _Server) -> None:
-        if server.process is None and not self._closing.is_set() and not server.abandoned:
-            server.process = self._launcher.start(server.slot)
+        if server.process is None and self._wanted(server):
+            server.process = process = self._launcher.start(server.slot)
+            if not self._wanted(server):  # any more
+                process.kill()
+
+    def _wanted(self, server: _Server) -> bool:
+        return not self._closing.is_set() and not server.abandoned
 
     def _ensure_ready(self, server: _Server) -> None:
         """Have a warm slot server; _UnreadyError where it can't be had."""
@@ -117,6 +134,8 @@ class SlotPool:
             self._spawner.submit(self._prestart, server).result()
         except (CampaignError, OSError) as error:
             raise _UnreadyError(_unready(f"a slot can't be started: {error}")) from error
+        except (RuntimeError, CancelledError) as error:  # the spawner was shut down
+            raise _UnreadyError(self._taken_away(server)) from error
         process = server.process
         if server.version or process is None:
             return
@@ -126,6 +145,8 @@ class SlotPool:
             failure = self._ending(server, process)
             said = process.said()
             self._discard(server)
+            if server.abandoned or self._closing.is_set():
+                raise _UnreadyError(failure) from None
             words = f"{failure.message}; it said:\n{said}" if said else failure.message
             raise _UnreadyError(replace(failure, message=words, phase="warm_up", blames_job=False)) from None
         if message is None or message["event"] != "ready":
@@ -138,7 +159,7 @@ class SlotPool:
         """Let the slot server run `task`, and end it when time or memory run out."""
         process, begun, started = server.process, self._clock.monotonic_s(), self._clock.now_ms()
         if process is None:
-            raise _UnreadyError(_unready(server.abandoned or "the slot was closed"))
+            raise _UnreadyError(self._taken_away(server))
         phase = ""
         try:
             process.send({"op": "run", "task": task_to_json(task)})
@@ -175,9 +196,13 @@ class SlotPool:
     def _ending(self, server: _Server, process: Process) -> Failure:
         """Why a slot server is gone, and who is to blame."""
         status = process.wait()
-        if server.abandoned:
-            return Failure("SlotAbandoned", Code.INTERRUPTED, server.abandoned, blames_job=False)
+        if server.abandoned or self._closing.is_set():
+            return self._taken_away(server)
         return process.last_words() or _death(status, ranks=server.slot.shape.ranks, said=process.said())
+
+    def _taken_away(self, server: _Server) -> Failure:
+        """The coordinator, or whoever ends this worker, wants the slot."""
+        return Failure("SlotAbandoned", Code.INTERRUPTED, server.abandoned or "the worker was ended", blames_job=False)
 
     def _lost(self, server: _Server, task: Task, started_ms: int, outcome: Outcome, failure: Failure) -> Record:
         seconds = (self._clock.now_ms() - started_ms) / 1000
@@ -186,10 +211,10 @@ class SlotPool:
         )
 
     def _discard(self, server: _Server, *, again: bool = True) -> None:
-        if server.process is not None:
-            server.process.kill()
-        server.process, server.version = None, ""
-        if again and not self._closing.is_set() and not server.abandoned and server.slot.shape.warm:
+        process, server.process, server.version = server.process, None, ""
+        if process is not None:
+            process.kill()
+        if again and self._wanted(server) and server.slot.shape.warm:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
                 self._spawner.submit(self._prestart, server)
 

@@ -74,7 +74,7 @@ def _wait(layout: Layout, *, as_json: bool) -> int:
     """Look at the queue, ever more rarely, until no job of the campaign is in it."""
     pause, gone_since = FIRST_LOOK_S, None
     while True:
-        if batch.queued(layout.root):
+        if batch.queued(layout.root) != []:
             gone_since = None
         elif gone_since is None:
             gone_since = time.monotonic()

@@ -185,8 +185,11 @@ class SlurmSection(_Section):
             json_schema_extra={"type": ["string", "integer"]},
         ),
     ] = "01:00:00"
-    cpus_per_node: Annotated[int | None, Field(ge=1, description="provisioned: CPUs of a one-node job")] = None
-    memory_per_node: Annotated[Size | None, Field(description="provisioned: memory of a one-node job")] = None
+    cpus_per_node: Annotated[
+        int | None,
+        Field(ge=1, description="CPUs asked of each node; unset: the whole node, but needed for `provisioned`"),
+    ] = None
+    memory_per_node: Annotated[Size | None, Field(description="memory asked of each node")] = None
     partition: Word = ""
     qos: Word = ""
     constraint: Word = ""

@@ -201,6 +201,7 @@ class Node:
     gpus: int = 0
     memory_bytes: int | None = None  # None where nobody counts it
     allocation: str = ""  # the batch job that holds it: no slot spans two of them
+    ends_ms: int | None = None  # when that ends, where it is not the coordinator's own, ms since 1970-01-01 UTC
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,16 +109,32 @@ class SlotTable:
         """Nodes on which no slot is busy."""
         return [name for name in self.nodes if not any(self._held[n].leases for n in self._on[name])]
 
+    @property
+    def reserved(self) -> Shape | None:
+        """The shape that nodes are kept for; None where none are."""
+        return None if self._reserved is None else self._reserved.shape
+
+    def unreserve(self) -> None:
+        """Keep no nodes any more."""
+        self._reserved = None
+
     def place(
-        self, shape: Shape, now_s: float, ends_s: float, *, depth: int = 1, may_make: bool = True
+        self,
+        shape: Shape,
+        now_s: float,
+        ends_s: float,
+        *,
+        depth: int = 1,
+        may_make: bool = True,
+        without: frozenset[str] = frozenset(),
     ) -> Placement | None:
         """A slot for a lease that is expected to end at `ends_s`; None where there is none now.
 
         An idle slot of the same shape is warm and comes first; then, if one may be made, room for a new one; then the
         room of idle slots of other shapes, which are evicted; then, for `depth` > 1, the place behind another lease.
-        Takes what it gives.
+        Takes what it gives, and nothing on the nodes `without`.
         """
-        kept = self._kept_from(shape, ends_s)
+        kept = self._kept_from(shape, ends_s) | without
         for slot in self._idle[shape].values():
             if kept.isdisjoint(slot.nodes):
                 return self._taken(Placement(slot), ends_s)
@@ -127,7 +143,11 @@ class SlotTable:
             if made is not None:
                 return self._taken(made, ends_s)
         if depth > 1:
-            behind = [h for h in self._held.values() if 0 < h.leases < depth and h.slot.shape == shape]
+            behind = [
+                held
+                for held in self._held.values()
+                if 0 < held.leases < depth and held.slot.shape == shape and kept.isdisjoint(held.slot.nodes)
+            ]
             if behind:
                 first = min(behind, key=lambda held: (held.leases, held.until_s))
                 return self._taken(Placement(first.slot), max(first.until_s - now_s, 0.0) + ends_s)

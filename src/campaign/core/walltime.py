@@ -53,11 +53,13 @@ class Durations:
     _seen: dict[Group, deque[float]] = field(default_factory=lambda: defaultdict(lambda: deque(maxlen=REMEMBERED)))
     _at_least: dict[Group, float] = field(default_factory=dict)
     _samples: dict[Group, _Sample] = field(default_factory=dict)  # of what was noted so far, where it was asked for
+    _known: dict[Group, Estimate] | None = None  # likewise
 
     def note(self, group: Group, seconds: float) -> None:
         """A job of the group completed."""
         self._seen[group].append(seconds)
         self._samples.pop(group, None)
+        self._known = None
 
     def note_unfinished(self, group: Group, seconds: float) -> None:
         """A job of the group was cut off after so long: it takes longer than that, or it hung.
@@ -65,6 +67,7 @@ class Durations:
         It counts as long as no job of the group has completed.
         """
         self._at_least[group] = max(seconds, self._at_least.get(group, 0.0))
+        self._known = None
 
     @property
     def known(self) -> bool:
@@ -78,6 +81,15 @@ class Durations:
         mean + t spread sqrt(1 + 1/n) with Student's t, where small samples borrow from the relative spread inside all
         groups. A group without durations takes the mean and the largest bound of the others.
         """
+        known = self._estimated() if self._known is None else self._known
+        self._known = known
+        if not known:
+            return {}
+        means, bounds = zip(*((e.mean_s, e.bound_s) for e in known.values()), strict=True)
+        other = Estimate(fmean(means), max(bounds))
+        return {group: known.get(group, other) for group in groups}
+
+    def _estimated(self) -> dict[Group, Estimate]:
         samples = {group: self._sample(group) for group in self._seen}
         pooled = _pooled(samples.values())
         spread = math.sqrt(pooled.squares / pooled.n) if pooled.n else UNKNOWN_SPREAD
@@ -87,11 +99,7 @@ class Durations:
             for group, least in self._at_least.items()
             if group not in known
         }
-        if not known:
-            return {}
-        means, bounds = zip(*((e.mean_s, e.bound_s) for e in known.values()), strict=True)
-        other = Estimate(fmean(means), max(bounds))
-        return {group: known.get(group, other) for group in groups}
+        return known
 
     def _sample(self, group: Group) -> _Sample:
         if group not in self._samples:

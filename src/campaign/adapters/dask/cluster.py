@@ -31,7 +31,6 @@ from campaign.adapters.dask.worker import (
     run_lease,
 )
 from campaign.core.model import JobCall, Lease, Node, Record, Slot, task_to_json
-from campaign.errors import CampaignError
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
 
 logger = logging.getLogger("campaign")
@@ -159,9 +158,13 @@ class DaskCluster:
             future.add_done_callback(lambda _, n=lease.number: self._lose(n))  # unless it came back before
 
     async def _evict_first(self, lease: Lease, address: str) -> None:
-        await self._end_slots(lease.evicted, "another shape needs its place")
-        if lease.number in self._flying:
-            self._compute([lease], address)
+        try:
+            await self._end_slots(lease.evicted, "another shape needs its place")
+            if lease.number in self._flying:
+                self._compute([lease], address)
+        except Exception:
+            self._lose(lease.number)
+            raise
 
     async def next_event(self, timeout_s: float) -> Event | None:
         """The next thing that happened, in order; None if nothing did in time."""
@@ -241,7 +244,7 @@ class DaskCluster:
             await asyncio.sleep(TEND_S)
             try:
                 trouble = await self._source.tend(frozenset(self._address))
-            except (CampaignError, OSError) as error:  # a controller that does not answer now may do so later
+            except Exception as error:  # noqa: BLE001 - a queue that does not answer now may do so later
                 logger.warning("could not look after the workers: %s", error)
                 continue
             if trouble and not self._closing:
@@ -262,6 +265,10 @@ class DaskCluster:
             self._events.put_nowait(LeaseLost(-1, worker, trouble))
             return
         joined = Node(**node)
+        if self._address.get(joined.name, worker) in self._scheduler.workers and joined.name in self._address:
+            logger.warning("node %s has a worker already; another one is sent home", joined.name)
+            self._spawn(self._scheduler.retire_workers(workers=[worker], close_workers=True, remove=True))
+            return
         self._address[joined.name] = worker
         self._events.put_nowait(NodeJoined(joined))
 

@@ -121,6 +121,8 @@ class _InProcessScheduler:
     async def _shut(self) -> None:
         await self.cluster.close()
         self._scratch.cleanup()
+        if self._credentials is not None:
+            self._credentials.remove()
 
 
 class NannyWorker(_InProcessScheduler):
@@ -195,7 +197,6 @@ class StepWorkers(_InProcessScheduler):
         """End workers and scheduler."""
         await self._shut()
         await asyncio.to_thread(self._steps.close)
-        self._tls.remove()
 
 
 class _ByDemand(Adaptive):

@@ -64,7 +64,8 @@ def run_lease(lease: int, tasks: str, slot: str, starts_until_ms: int | None = N
 
         unstarted = plugin.supervisor.run(slot_from_json(json.loads(slot)), mine, emit, stopped)
     except Exception as error:  # noqa: BLE001 - a journal that can't be written, or a defect of ours: the coordinator must know
-        emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
+        if not plugin.closing:  # a worker that is ended loses its leases as any that dies
+            emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return 0
     emit({"event": "returned", "unstarted": unstarted})
     return len(mine) - len(unstarted)
@@ -83,6 +84,7 @@ class SlotsPlugin(WorkerPlugin):
         # Ctrl-C reaches every process of a terminal's group; the coordinator alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         self.draining = threading.Event()
+        self.closing = False
         self.supervisor: Supervisor | None = None
         self.trouble, node = "", None
         try:
@@ -105,6 +107,7 @@ class SlotsPlugin(WorkerPlugin):
 
     def teardown(self, worker: Worker) -> None:
         """End the slots when the worker stops."""
+        self.closing = True
         if self.supervisor is not None:
             self.supervisor.close()
 

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -188,7 +188,8 @@ def node_here(environment: Mapping[str, str]) -> Node:
     """The node that this process runs on, as its own job holds it."""
     name = environment["SLURMD_NODENAME"]
     held = read_allocation(environment["SLURM_JOB_ID"])
-    return next(node for node in held.nodes if node.name == name)
+    node = next(node for node in held.nodes if node.name == name)
+    return node if held.ends_s is None else replace(node, ends_ms=round(1000 * held.ends_s))
 
 
 def known_node(nodes: Mapping[str, Node], environment: Mapping[str, str]) -> Node:

@@ -96,12 +96,14 @@ def cancel(*jobs: str) -> None:
     attempt(("scancel", *jobs))
 
 
-def queued(directory: Path) -> list[QueuedJob]:
-    """The jobs of a campaign in the queue, the oldest first; none where there is no SLURM, or it does not answer."""
+def queued(directory: Path) -> list[QueuedJob] | None:
+    """The jobs of a campaign in the queue, the oldest first; none without SLURM, None where SLURM does not answer."""
     if shutil.which("squeue") is None:
         return []
     form = "|".join(FIELDS.values())
     done = attempt(("squeue", "-h", "-u", getpass.getuser(), "--name", job_name(directory), "-o", form))
-    rows = [line.split("|") for line in done.stdout.splitlines() if line.strip()] if not done.returncode else []
+    if done.returncode:
+        return None
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.strip()]
     jobs = [QueuedJob(*row) for row in rows if len(row) == len(FIELDS)]
     return sorted((job for job in jobs if job.state in ACTIVE), key=lambda job: (job.submitted, job.job))

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaign import durable
 from campaign.adapters.slurm.allocation import AllocationWatch
-from campaign.adapters.slurm.ask import ask, attempt, scrubbed
+from campaign.adapters.slurm.ask import attempt, scrubbed
 from campaign.core.model import Slot
 
 logger = logging.getLogger("campaign")
@@ -23,7 +24,7 @@ logger = logging.getLogger("campaign")
 WORKERS_UP_S = 120.0
 """How long the first workers may take: a big allocation imports Python from a shared file system."""
 
-MISSING_S = 10.0
+MISSING_S = 15.0
 """How long a worker may be missing before another one is started on its node; its nanny is quicker."""
 
 REPLACEMENTS = 5
@@ -122,14 +123,6 @@ def _cancel(wanted: Callable[[str], bool]) -> int:
 
 
 @dataclass(slots=True)
-class _Missing:
-    """A node of ours without a worker."""
-
-    since_s: float
-    replacements: int = 0
-
-
-@dataclass(slots=True)
 class WorkerSteps:
     """Brings Dask workers to the nodes of an allocation, and replaces those that are gone."""
 
@@ -141,7 +134,9 @@ class WorkerSteps:
     _program: tuple[str, ...] = ()
     _steps: list[subprocess.Popen[bytes]] = field(default_factory=list)
     _began_s: float = 0.0
-    _missing: dict[str, _Missing] = field(default_factory=dict)
+    _missing: dict[str, float] = field(default_factory=dict)  # node without a worker -> since when
+    _replaced: Counter[str] = field(default_factory=Counter)  # node -> workers that were started after the first
+    _replacing: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)  # node -> the step that does
     _seen: set[str] = field(default_factory=set)
     _idle: dict[str, float] = field(default_factory=dict)  # node -> since when nothing is left for it
     _release_at: float = 0.0
@@ -182,19 +177,25 @@ class WorkerSteps:
             return self.watch.gone
         if now - self._began_s < WORKERS_UP_S and self._steps:
             absent &= self._seen  # the others are still on their way
-        self._missing = {name: self._missing.get(name, _Missing(now)) for name in absent}
-        for name, missing in self._missing.items():
-            if now - missing.since_s > MISSING_S and missing.replacements < REPLACEMENTS:
-                self._missing[name] = _Missing(now, missing.replacements + 1)
-                self._start([name])
+        self._missing = {name: self._missing.get(name, now) for name in absent}
+        due = [name for name in sorted(absent) if now - self._missing[name] > MISSING_S and self._may_replace(name)]
+        if due:
+            self._start(due)
+            self._replacing |= dict.fromkeys(due, self._steps[-1])
+            self._replaced.update(due)
         return ""
+
+    def _may_replace(self, name: str) -> bool:
+        """Whether a node may have another worker started: not beside one that is still on its way, and not for ever."""
+        step = self._replacing.get(name)
+        return self._replaced[name] < REPLACEMENTS and (step is None or step.poll() is not None)
 
     def expects_nodes(self) -> bool:
         """Whether workers may still come."""
         if self.watch.gone:
             return False
         coming = not self._seen and time.monotonic() - self._began_s < WORKERS_UP_S
-        return coming or any(missing.replacements < REPLACEMENTS for missing in self._missing.values())
+        return coming or any(self._replaced[name] < REPLACEMENTS for name in self._missing)
 
     def release(self, nodes: Sequence[str]) -> None:
         """Shrink the allocation to the other nodes, once these have been idle for a while; ours is never among them."""
@@ -256,13 +257,10 @@ class TypedSteps(WorkerSteps):
     def _start(self, nodes: Sequence[str]) -> None:
         """The other ranks can't be started again: their nanny does what can be done."""
 
+    def release(self, nodes: Sequence[str]) -> None:
+        """The step that we stand in would lose its nodes, and we with them."""
+
     def close(self) -> None:
         """End the workers."""
         WorkerSteps.close(self)
         self.file.unlink(missing_ok=True)
-
-
-def mpi_types() -> list[str]:
-    """What `srun --mpi=` knows here."""
-    told = ask("srun", "--mpi=list", check=False)
-    return [word.strip() for word in told.splitlines()[1:] if word.strip()]
