@@ -319,8 +319,8 @@ class Dispatcher:
         if kind not in estimates:
             return [kind]
         limit = max(LIKE * estimates[kind].bound_s, NEXT_TO_NOTHING_S)
-        of_shape = [other for other in self._ready if other // self._groups == kind // self._groups]
-        return [other for other in of_shape if other in estimates and estimates[other].bound_s <= limit]
+        others = [other for other in self._ready if other != kind and other // self._groups == kind // self._groups]
+        return [kind, *(other for other in others if other in estimates and estimates[other].bound_s <= limit)]
 
     def _ending(self, now_ms: int, bound_s: float) -> frozenset[str]:
         """Nodes whose own allocation ends before a job would."""

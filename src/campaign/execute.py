@@ -130,6 +130,7 @@ class Execution:
         self._completed = self._ended = self._duplicates = 0
         self._unready: dict[str, int] = {}  # node -> slots in a row that could not be warmed up
         self._put_aside: set[str] = set()
+        self._begun_slots: set[int] = set()  # slots whose first job has completed
         self._cut = False
         self._failures: deque[Mapping[str, Any]] = deque(maxlen=LATEST_FAILURES)
 
@@ -332,8 +333,10 @@ class Execution:
         self._judge(record)
 
     def _note_start(self, lease: _Flying, begun_ms: int | None, record: Record) -> None:
-        """Learn how long its slot took to be ready for a job."""
-        if begun_ms is not None and record.outcome is Outcome.COMPLETED:
+        """Learn how long a new slot took to be ready for its first job."""
+        number = lease.slot.number
+        if begun_ms is not None and record.outcome is Outcome.COMPLETED and number not in self._begun_slots:
+            self._begun_slots.add(number)
             passed_s = (self._clock.now_ms() - begun_ms) / 1000
             self._dispatcher.note_start(lease.slot.shape, max(passed_s - record.duration_s, 0.0))
 
