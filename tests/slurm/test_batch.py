@@ -89,6 +89,8 @@ def test_a_chain_hands_a_campaign_on_until_it_is_complete(slurm, study):
     assert len(study.attempts()) == 36, "a job ran twice"
     errors = "".join(path.read_text() for path in sorted((study.directory / "logs").glob("batch_*.err")))
     assert "is not needed any more" in errors
+    assert "no job is started that would not end before" in errors
+    assert "the allocation ends:" not in errors, "a job was stopped"
 
 
 def test_a_chain_that_gets_nothing_done_ends(slurm, study):
