@@ -183,3 +183,6 @@ def test_a_step_that_a_person_typed_is_told_from_slurms_own():
     assert allocation.typed_step({**typed, "SLURM_STEP_ID": "4294967290"}) == ""
     assert allocation.typed_step({}) == ""
     assert allocation.job_here({"SLURM_JOB_ID": ""}) is None
+    assert allocation.job_here({"SLURM_JOB_ID": "7"}) == "7"
+    task = {"SLURM_JOB_ID": "7", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "2"}
+    assert allocation.job_here(task) == "7_2"

@@ -61,7 +61,13 @@ class Allocation:
 
 
 def job_here(environment: Mapping[str, str]) -> str | None:
-    """Number of the job that we are in; None outside."""
+    """The job that we are in, as SLURM is asked for it; None outside.
+
+    A task of an array is named by array and index: one of them has the number of the whole array as well, and asking for
+    that number gives all of them.
+    """
+    if environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{environment['SLURM_ARRAY_JOB_ID']}_{environment['SLURM_ARRAY_TASK_ID']}"
     return environment.get("SLURM_JOB_ID") or None
 
 
@@ -80,7 +86,7 @@ def read_allocation(job_id: str) -> Allocation:
             Code.ALLOCATION_GONE, f"the allocation {job_id} {state}",
             action="leave its shell (exit), make a new one, and start again: nothing that was done is lost",
         )  # fmt: skip
-    return found
+    return replace(found, job_id=job_id)
 
 
 def parse_job(text: str, expand: Callable[[str], list[str]]) -> Allocation:
@@ -187,7 +193,7 @@ def step_file(metadata: Path, environment: Mapping[str, str]) -> Path:
 def node_here(environment: Mapping[str, str]) -> Node:
     """The node that this process runs on, as its own job holds it."""
     name = environment["SLURMD_NODENAME"]
-    held = read_allocation(environment["SLURM_JOB_ID"])
+    held = read_allocation(job_here(environment) or "")
     node = next(node for node in held.nodes if node.name == name)
     return node if held.ends_s is None else replace(node, ends_ms=round(1000 * held.ends_s))
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaign import durable
-from campaign.adapters.slurm.allocation import AllocationWatch
+from campaign.adapters.slurm.allocation import AllocationWatch, job_here
 from campaign.adapters.slurm.ask import attempt, scrubbed
 from campaign.core.model import Slot
 
@@ -113,10 +113,11 @@ def sweep_earlier_runs(names: StepNames) -> int:
 
 
 def _cancel(wanted: Callable[[str], bool]) -> int:
-    job = os.environ["SLURM_JOB_ID"]
-    listed = attempt(("squeue", "-h", "-s", "-j", job, "-o", "%i %j")).stdout
+    names = (job_here(os.environ) or "", os.environ["SLURM_JOB_ID"])
+    listed = attempt(("squeue", "-h", "-s", "-j", names[0], "-o", "%i %j")).stdout
     steps = [line.split(maxsplit=1) for line in listed.splitlines() if " " in line.strip()]
-    found = [number for number, name in steps if wanted(name.strip())]
+    ours = tuple(f"{name}." for name in names)  # never those of another task of our array
+    found = [number for number, name in steps if number.startswith(ours) and wanted(name.strip())]
     if found:
         attempt(("scancel", "--signal=KILL", *found))
     return len(found)
