@@ -11,7 +11,12 @@ from campaign.errors import Code, UsageError
 TIMEOUT_S = 60.0
 """A controller under load answers late; one that does not answer in a minute is taken for gone."""
 
-KEPT = frozenset({"SLURM_CONF", "SLURM_JOB_ID", "SLURM_JOBID", "SLURM_CLUSTER_NAME", "SLURM_WORKING_CLUSTER"})
+KEPT = frozenset(
+    {
+        "SLURM_ARRAY_JOB_ID", "SLURM_ARRAY_TASK_ID", "SLURM_CLUSTER_NAME", "SLURM_CONF", "SLURM_JOBID", "SLURM_JOB_ID",
+        "SLURM_WORKING_CLUSTER",
+    }
+)  # fmt: skip
 SCRUBBED = (
     "SLURM_",
     "SRUN_",
