@@ -228,8 +228,8 @@ class Dispatcher:
         reserved = self.slots.reserved
         if reserved is None:
             return
-        estimates = self._durations.estimates(self._kinds())
         waiting = [kind for kind in self._kinds() if self._plan.shapes[kind // self._groups] == reserved]
+        estimates = self._durations.estimates(waiting)
         if not any(left_s is None or kind not in estimates or estimates[kind].bound_s <= left_s for kind in waiting):
             self.slots.unreserve()
 
