@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 from campaign import manifest
 from campaign.adapters.local import SystemClock
 from campaign.assemble import Place, dismiss_followers, find_place, open_cluster, require_room
-from campaign.core.model import Config, State
-from campaign.errors import CampaignError, Code, StorageError, UsageError
+from campaign.core.model import Config, Order, State
+from campaign.errors import CampaignError, Code, LockedError, StoppedError, StorageError, UsageError
 from campaign.generators import find
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
@@ -108,6 +108,7 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
 
 def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
     """All steps, from a plan to a dataset."""
+    refuse_while_paused(layout)
     if options.shard is not None:
         return _run_shard(plan, generator, layout, options, options.shard)
     with committing(plan, generator, layout) as gatherer:
@@ -116,7 +117,7 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
         if (gatherer.table.state == State.PENDING).any():
             _begin(chain, gatherer.table)
         summary = _run_pending(plan, generator, books, layout, options)
-        chain.end(complete=not (gatherer.table.state == State.PENDING).any())
+        chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
         gatherer.flush()
         return _outcome(gatherer.table.state, layout, summary)
 
@@ -140,8 +141,26 @@ def _run_shard(plan: Plan, generator: Generator, layout: Layout, options: Option
             books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s())
         summary = _run_pending(plan, generator, books, layout, options)
         with commit(COMMIT_WAIT_S) as gatherer:
-            chain.end(complete=not (gatherer.table.state == State.PENDING).any())
+            chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
             return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary)
+
+
+def _ordered_to_end(summary: Summary | None) -> bool:
+    """Whether a person ended the run, and with it the chain that it belongs to."""
+    return summary is not None and summary.stopped_by in (Order.STOP, Order.ABORT)
+
+
+def refuse_while_paused(layout: Layout) -> None:
+    """StoppedError where a person has paused the campaign."""
+    from campaign.adapters import orders
+
+    standing = orders.read(layout.metadata)
+    if standing is not None and standing.order is Order.PAUSE:
+        raise StoppedError(
+            Code.CAMPAIGN_PAUSED,
+            f"{layout.root} is paused: {standing}",
+            action=f"campaign resume {layout.root}, then start it again",
+        )
 
 
 @contextlib.contextmanager
@@ -185,10 +204,32 @@ def held(
             if shard is None:
                 refuse_beside_shards(layout)
                 layout.progress.unlink(missing_ok=True)  # of a run that was killed
+            if layout.manifest.exists() and manifest.grows(plan, layout):
+                _settle_before_growth(plan, layout, shard)
             manifest.freeze(plan, layout, generator)
         yield
     finally:
         lock.release()
+
+
+def _settle_before_growth(plan: Plan, layout: Layout, shard: Shard | None) -> None:
+    """Save what earlier runs left under the numbers that jobs had; the new plan may give them others."""
+    import numpy as np
+
+    others = set(live_shards(layout)) - ({shard.name} if shard else set())
+    if others:
+        raise LockedError(
+            Code.CAMPAIGN_LOCKED,
+            f"{layout.root} would grow to {plan.size} jobs, and {', '.join(sorted(others))} still runs on the old ones",
+            action="wait for it, or campaign stop it; then start again",
+        )
+    old = manifest.fingerprints(layout)
+    config, generator = read_config(layout.root)
+    with contextlib.closing(open_gatherer(lay_out(config, generator), generator, layout)) as gatherer:
+        recover(gatherer, layout)
+        if not np.array_equal(old, plan.fingerprints[: len(old)]):
+            gatherer.forget()
+    logger.warning("%s grows from %d to %d jobs; what is done stays done", layout.root, len(old), plan.size)
 
 
 def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> None:
@@ -270,6 +311,7 @@ def open_gatherer(
 async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, options: Options) -> Summary:
     """Steps 3 to 5 under a live view."""
     from campaign.adapters.journal import JournalDirectory
+    from campaign.adapters.orders import OrderBox
     from campaign.adapters.progress import ProgressFile
     from campaign.adapters.terminal import view_for
     from campaign.execute import Execution
@@ -283,6 +325,7 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
             execution = Execution(
                 plan, books.table, cluster, books.committer, JournalDirectory(layout.journals), SystemClock(),
                 books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
+                OrderBox(layout.metadata),
             )  # fmt: skip
             with _signals(execution):
                 return await execution.run()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from campaign.core import lifecycle
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Lease, Node, Record, Shape, Slot, State
+from campaign.core.model import FailureClass, JobCall, Lease, Node, Record, Shape, Slot, State
 from campaign.core.packing import LaunchRate, Placement, SlotTable
 from campaign.core.walltime import Durations, Estimate, choose
 from campaign.graph import build_graph, pack
@@ -110,11 +110,16 @@ class Dispatcher:
         self.slots = SlotTable(plan.config.resources.slots)
         self.open: dict[int, OpenBatch] = {}
         self._groups = plan.duration_groups
-        order = plan.order[table.state[plan.order] == State.PENDING]
+        pending = table.state == State.PENDING
+        starved = np.flatnonzero(pending & (table.memory_failures > 0)).tolist()
+        pending[starved] = False  # what they get depends on the nodes
+        order = plan.order[pending[plan.order]]
+        self._shapes = list(plan.shapes)  # those of the plan, then those of jobs that need more memory
         self._kind_of = plan.shape_of * self._groups + plan.duration_group_of
+        self._avoided: dict[int, frozenset[str]] = {}  # job -> nodes on which it failed
         self._backlog = _Backlog(order, self._kind_of)
         self._ready: dict[int, deque[_Ready]] = {}
-        self._retries: list[tuple[float, int]] = []  # heap of (due, job)
+        self._retries: list[tuple[float, int]] = [(-np.inf, job) for job in starved]  # heap of (due, job)
         self._became_ready = self._put_back = self._leases_made = 0
         self._start_s: dict[Shape, float] = {}
         self._passed_over: dict[int, int] = {}  # number of a shape -> placements of others while it waited
@@ -136,12 +141,28 @@ class Dispatcher:
     def unplaceable(self) -> Shape | None:
         """A shape that waits and for which even the empty nodes are too small; None where all that waits fits."""
         shapes = {kind // self._groups for kind in self._kinds()}
-        misfits = [self._plan.shapes[n] for n in sorted(shapes) if not self.slots.capacity(self._plan.shapes[n])]
+        misfits = [self._shapes[n] for n in sorted(shapes) if not self.slots.capacity(self._shapes[n])]
         return misfits[0] if misfits and len(misfits) == len(shapes) else None
 
-    def retry(self, job: int, due_s: float) -> None:
-        """Give a job another attempt from `due_s` on."""
+    def retry(self, job: int, due_s: float, avoided: Sequence[str] = ()) -> None:
+        """Give a job another attempt from `due_s` on, on other nodes than the `avoided` if there are any."""
         heapq.heappush(self._retries, (due_s, job))
+        if avoided:
+            self._avoided[job] = self._avoided.get(job, frozenset()) | frozenset(avoided)
+
+    def _give_memory(self, job: int) -> None:
+        """Move a job that ran out of memory to a shape that has more, as far as the nodes hold one."""
+        factor = self._plan.config.execution.rules[FailureClass.OUT_OF_MEMORY].memory_factor
+        shape = self._plan.shapes[int(self._plan.shape_of[job])]
+        failures = int(self._table.memory_failures[job])
+        if shape.memory_bytes is None or not failures or factor == 1:
+            return
+        larger = replace(shape, memory_bytes=round(shape.memory_bytes * factor**failures))
+        if not self.slots.capacity(larger):
+            return
+        if larger not in self._shapes:
+            self._shapes.append(larger)
+        self._kind_of[job] = self._shapes.index(larger) * self._groups + int(self._kind_of[job]) % self._groups
 
     def put_back(self, batch: int, jobs: Sequence[int]) -> None:
         """Jobs of a batch that were not begun go back to the front."""
@@ -189,13 +210,14 @@ class Dispatcher:
 
     def _promote_retries(self, now_s: float) -> None:
         """Jobs whose delay is over become a batch of their own."""
-        if not self._retries or self._retries[0][0] > now_s:
+        if not self._retries or self._retries[0][0] > now_s or not self.slots.nodes:
             return
         if self.waiting and now_s - self._retries[0][0] < RETRIES_GATHER_S:
             return
         due: list[int] = []
         while self._retries and self._retries[0][0] <= now_s and len(due) < self._plan.config.execution.batch_size:
             due.append(heapq.heappop(self._retries)[1])
+            self._give_memory(due[-1])
         self._open_batch(due)
 
     # Nodes.
@@ -228,7 +250,7 @@ class Dispatcher:
         reserved = self.slots.reserved
         if reserved is None:
             return
-        waiting = [kind for kind in self._kinds() if self._plan.shapes[kind // self._groups] == reserved]
+        waiting = [kind for kind in self._kinds() if self._shapes[kind // self._groups] == reserved]
         estimates = self._durations.estimates(waiting)
         if not any(left_s is None or kind not in estimates or estimates[kind].bound_s <= left_s for kind in waiting):
             self.slots.unreserve()
@@ -274,7 +296,7 @@ class Dispatcher:
         return known + [kind for kind in self._backlog.kinds() if kind not in self._ready or not self._ready[kind]]
 
     def _narrowness(self, kind: int) -> tuple[int, int]:
-        shape = self._plan.shapes[kind // self._groups]
+        shape = self._shapes[kind // self._groups]
         return -shape.ranks * shape.threads, -shape.nodes
 
     def _choose(self, kinds: Sequence[int], estimates: dict[int, Estimate], left_s: float | None) -> int | None:
@@ -289,7 +311,7 @@ class Dispatcher:
     def _lease(
         self, kind: int, estimates: dict[int, Estimate], now_s: float, left_s: float | None, now_ms: int
     ) -> Lease | None:
-        shape = self._plan.shapes[kind // self._groups]
+        shape = self._shapes[kind // self._groups]
         estimate = estimates.get(kind)
         mean, bound_s = (estimate.mean_s, estimate.bound_s) if estimate else (None, 0.0)
         size = lifecycle.lease_size(mean, self.waiting, self.slots.capacity(shape))
@@ -303,7 +325,7 @@ class Dispatcher:
             now_s + size * (mean or 0.0),
             depth=2 if mean is not None and mean * size < QUEUE_AHEAD_S else 1,
             may_make=self._may_make(shape, now_s, left_s, bound_s),
-            without=self._ending(now_ms, longest_s),
+            without=self._ending(now_ms, longest_s) | self._avoided_by_first(kind),
         )
         if placement is None:
             return None
@@ -322,6 +344,23 @@ class Dispatcher:
         others = [other for other in self._ready if other != kind and other // self._groups == kind // self._groups]
         return [kind, *(other for other in others if other in estimates and estimates[other].bound_s <= limit)]
 
+    def _avoided_by_first(self, kind: int) -> frozenset[str]:
+        """Nodes that the first job of a kind avoids; whoever avoids none goes first, so that nobody waits for it."""
+        queue = self._ready.get(kind)
+        if not queue or not self._avoided:
+            return frozenset()
+        for n, ready in enumerate(queue):
+            if not self._avoided_now(ready.job):
+                del queue[n]
+                queue.appendleft(ready)
+                return frozenset()
+        return self._avoided_now(queue[0].job)
+
+    def _avoided_now(self, job: int) -> frozenset[str]:
+        """Nodes that a job avoids; none where there are no others."""
+        avoided = self._avoided.get(job)
+        return avoided if avoided and any(name not in avoided for name in self.slots.nodes) else frozenset()
+
     def _ending(self, now_ms: int, bound_s: float) -> frozenset[str]:
         """Nodes whose own allocation ends before a job would."""
         nodes = self.slots.nodes.values()
@@ -338,17 +377,24 @@ class Dispatcher:
             batch_size = self._plan.config.execution.batch_size
             self._open_batch(self._backlog.take(min(max(size, self.slots.busy), batch_size), kind))
         picked = [self._ready[kind].popleft()]
-        picked += self._mates(mates, picked[0].batch, size - 1)
+        if not self._avoided_now(picked[0].job):
+            picked += self._mates(mates, picked[0].batch, size - 1)
         attempts = ((r.job, int(self._table.attempt[r.job]) + 1, r.batch) for r in picked)
-        calls = build_graph(self._plan, attempts)
+        calls = [self._given_time(call) for call in build_graph(self._plan, attempts)]
         self._leases_made += 1
         return pack(calls, self._leases_made - 1, placement.slot, placement.evicted, until_ms)
+
+    def _given_time(self, call: JobCall) -> JobCall:
+        """A job that ran out of time has more the next time."""
+        task, factor = call.task, self._plan.config.execution.rules[FailureClass.TIMEOUT].time_factor
+        longer = task.timeout_s * factor ** int(self._table.timeouts[task.job])
+        return call if longer == task.timeout_s else JobCall(replace(task, timeout_s=longer))
 
     def _mates(self, kinds: Sequence[int], batch: int, count: int) -> Iterator[_Ready]:
         """Jobs of these kinds and of one batch, in order."""
         queues = [self._ready[kind] for kind in kinds if kind in self._ready] if count else []
         for _ in range(count):
-            heads = [queue for queue in queues if queue and queue[0].batch == batch]
+            heads = [q for q in queues if q and q[0].batch == batch and not self._avoided_now(q[0].job)]
             if not heads:
                 return
             yield min(heads, key=lambda queue: queue[0].place).popleft()
@@ -359,4 +405,4 @@ class Dispatcher:
         for number in blocked:
             self._passed_over[number] = self._passed_over.get(number, 0) + 1
             if self._passed_over[number] > PASSED_OVER * max(len(self.slots.nodes), 1):
-                self.slots.reserve(self._plan.shapes[number], now_s)
+                self.slots.reserve(self._shapes[number], now_s)

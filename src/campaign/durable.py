@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,24 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Put `value` at `path` as indented JSON."""
     write_bytes(path, (json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n").encode())
+
+
+def replace_directory(new: Path, target: Path) -> None:
+    """Put the directory `new` at `target` and remove what stood there; at no moment is there nothing, where Linux can."""
+    exchanged = target.exists() and _exchange(new, target)
+    if not exchanged:
+        shutil.rmtree(target, ignore_errors=True)
+        new.rename(target)
+    fsync_directory(target.parent)
+    if exchanged:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Let two names change places in one step; False where the file system can't."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
 
 
 def fsync_directory(path: Path) -> None:

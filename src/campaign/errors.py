@@ -39,6 +39,8 @@ class Code(StrEnum):
     ALLOCATION_GONE = "allocation.gone"
     SLURM_REFUSED = "slurm.refused"
     CHAIN_ENDED = "chain.ended"
+    CAMPAIGN_PAUSED = "campaign.paused"
+    JOB_UNKNOWN = "job.unknown"
 
 
 class CampaignError(Exception):

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from campaign.attempt import interrupted_record
 from campaign.commits import Commits
+from campaign.core.health import Health
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Lease, Node, Outcome, Record, Slot, State, Task
+from campaign.core.model import Lease, Node, Order, Outcome, Record, Slot, State, Task
 from campaign.core.packing import LaunchRate
-from campaign.core.usage import NodeTime, Usage
+from campaign.core.usage import Usage
 from campaign.core.walltime import Durations
 from campaign.dispatch import Dispatcher
 from campaign.errors import Code, StoppedError
@@ -36,6 +35,7 @@ from campaign.ports import (
     NodeLost,
     Progress,
 )
+from campaign.tally import Tally, first_line
 
 logger = logging.getLogger("campaign")
 
@@ -46,9 +46,14 @@ STORAGE_CODES = frozenset({Code.STORAGE_FULL, Code.STORAGE_UNWRITABLE})
 OBSERVE_S = 0.2
 """Time between two looks at the progress."""
 
-WARM_UP = "warm_up"
-UNREADY_ALLOWED = 3
-"""Slots that can't be warmed up, one after another, before the run gives up."""
+MEANS = {
+    Order.RESUME: "jobs are started again",
+    Order.PAUSE: "no job is started until `campaign resume`; running ones end",
+    Order.STOP: "no job is started any more; the run ends with those that run",
+    Order.ABORT: "running jobs are ended, and the run with them; they run again in the next one",
+}
+ORDERS_POLL_S = 1.0
+"""Time between two looks at what a person wants."""
 
 FLUSH_MIN_S = 10.0
 """Time before the end of an allocation that is kept for the last commit and for the dataset, at least."""
@@ -60,8 +65,6 @@ NODES_PATIENCE_S = 60.0
 """How long a run that no node can serve waits for one."""
 
 LAUNCH_BURST = 16
-RATE_WINDOW_S = 120.0
-LATEST_FAILURES = 5
 WALLTIME = "walltime"
 
 
@@ -104,8 +107,9 @@ class Execution:
         left_s: Callable[[], float | None] = lambda: None,
         durations_s: Iterable[tuple[int, float]] = (),
         nodes_hoped_for: int = 0,
+        orders: Callable[[], Order | None] = lambda: None,
     ) -> None:
-        self._nodes_hoped_for = nodes_hoped_for
+        self._nodes_hoped_for, self._orders = nodes_hoped_for, orders
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
         self._commits = Commits(committer, clock, plan.config.execution.flush_interval_s)
         self._journals, self._clock, self._observe, self._allocation_left_s = journals, clock, observe, left_s
@@ -116,23 +120,21 @@ class Execution:
         )
         self._leases: dict[int, _Flying] = {}
         self._lease_of: dict[int, int] = {}  # job -> lease in flight
-        self._draining = False
+        self._draining = self._paused = False
+        self._order: Order | None = None  # the one that was obeyed last
+        self._asked_s = -ORDERS_POLL_S
         self._stopped_by = self._fault = ""
-        self._begin = clock.monotonic_s()
-        self._ends: deque[float] = deque()
+        self._tally = Tally(clock.monotonic_s())
         self._journal_of: tuple[str, dict[tuple[int, int], Begun | Record]] = (
             "",
             {},
         )  # of the worker that was lost last
         self._room, self._look_again_s = True, 0.0  # whether a lease may fit that did not before; when to look anyhow
         self._unservable_since: float | None = None
-        self._node_time = NodeTime()
-        self._completed = self._ended = self._duplicates = 0
-        self._unready: dict[str, int] = {}  # node -> slots in a row that could not be warmed up
+        self._health = Health(self._policy.max_failure_rate)
         self._put_aside: set[str] = set()
         self._begun_slots: set[int] = set()  # slots whose first job has completed
         self._cut = False
-        self._failures: deque[Mapping[str, Any]] = deque(maxlen=LATEST_FAILURES)
 
     async def run(self) -> Summary:
         """Run until every job is terminal, or until drained; everything that ended is committed when this returns."""
@@ -140,6 +142,7 @@ class Execution:
         seen = 0.0
         try:
             while not self._is_over():
+                await self._obey()
                 if self._room or self._clock.monotonic_s() >= self._look_again_s:
                     self._refill()
                 event = await self._cluster.next_event(IDLE_POLL_S)
@@ -163,15 +166,32 @@ class Execution:
             raise StoppedError(
                 Code.RUN_STOPPED, self._fault, action="mend that, then start again: nothing that was done is lost"
             )
-        usage = self._node_time.usage(self._clock.monotonic_s())
-        left = int(np.count_nonzero(self._table.state == State.PENDING))
-        return Summary(self._completed, self._ended, self._duplicates, self._draining, usage, left, self._stopped_by)
+        tally, left = self._tally, int(np.count_nonzero(self._table.state == State.PENDING))
+        usage = tally.node_time.usage(self._clock.monotonic_s())
+        return Summary(tally.completed, tally.ended, tally.duplicates, self._draining, usage, left, self._stopped_by)
 
     def drain(self, why: str = "") -> None:
         """Start nothing more; let running jobs end."""
         if not self._draining:
             self._draining, self._stopped_by = True, why
             self._cluster.drain()
+
+    async def _obey(self) -> None:
+        """Do what a person wants."""
+        now = self._clock.monotonic_s()
+        if now - self._asked_s < ORDERS_POLL_S:
+            return
+        self._asked_s = now
+        order = await asyncio.to_thread(self._orders)
+        if order is None or order is self._order:
+            return
+        self._order = order
+        self._paused, self._room = order is Order.PAUSE, True
+        logger.warning("%s: %s", order, MEANS[order])
+        if order in (Order.STOP, Order.ABORT):
+            self.drain(order)
+        if order is Order.ABORT:
+            self._abandon_all("the run was aborted")
 
     def _give_up(self, why: str) -> None:
         """Storage, slots or nodes refuse: going on would only fail every job in turn."""
@@ -187,18 +207,19 @@ class Execution:
         counts[State.RUNNING] += running
         counts[State.QUEUED] += flying - running
         counts[State.PENDING] -= flying
-        rate = self._rate()
+        now = self._clock.monotonic_s()
+        rate = self._tally.rate_per_s(now)
         left = counts[State.PENDING] + flying
         return Progress(
             counts=counts,
             total=self._plan.size,
-            done_this_run=self._ended,
-            elapsed_s=self._clock.monotonic_s() - self._begin,
+            done_this_run=self._tally.ended,
+            elapsed_s=self._tally.elapsed_s(now),
             rate_per_s=rate,
             remaining_s=left / rate if rate > 0 else None,
             slots=self._dispatcher.capacity(),
             draining=self._draining,
-            failures=tuple(self._failures),
+            failures=tuple(self._tally.failures),
             nodes=len(self._dispatcher.slots.nodes),
             allocation_left_s=self._allocation_left_s(),
         )
@@ -222,7 +243,7 @@ class Execution:
             self._cut_off()
         if self._draining:
             return
-        leases = self._dispatcher.next_leases(now, left, self._clock.now_ms())
+        leases = [] if self._paused else self._dispatcher.next_leases(now, left, self._clock.now_ms())
         for lease in leases:
             self._register(lease)
         if leases:
@@ -237,13 +258,16 @@ class Execution:
 
     def _cut_off(self) -> None:
         """What still runs when only the time for the last commit is left would be lost with everything else."""
-        slots = {flying.slot.number: flying.slot for flying in self._leases.values()}
-        if slots and not self._cut:
+        if self._leases and not self._cut:
             self._cut = True
-            logger.warning(
-                "the allocation ends: %d slots are stopped, their jobs run again in the next one", len(slots)
-            )
-            self._cluster.abandon(list(slots.values()), "the allocation ends")
+            logger.warning("the allocation ends: what runs is stopped, and runs again in the next one")
+            self._abandon_all("the allocation ends")
+
+    def _abandon_all(self, why: str) -> None:
+        """End every job that runs."""
+        slots = {flying.slot.number: flying.slot for flying in self._leases.values()}
+        if slots:
+            self._cluster.abandon(list(slots.values()), why)
 
     def _register(self, lease: Lease) -> None:
         tasks = {call.task.job: call.task for call in lease.calls}
@@ -303,14 +327,15 @@ class Execution:
         if node.name in self._put_aside:
             return
         self._dispatcher.join(node)
-        self._node_time.join(node.name, self._clock.monotonic_s())
+        self._tally.node_time.join(node.name, self._clock.monotonic_s())
         if len(self._dispatcher.slots.nodes) == self._nodes_hoped_for:
-            passed = self._clock.monotonic_s() - self._begin
+            passed = self._tally.elapsed_s(self._clock.monotonic_s())
             logger.info("all %d nodes are there after %.1f s", self._nodes_hoped_for, passed)
 
     def _node_lost(self, name: str) -> None:
         """A node is gone: what ran on it, or on slots that it was part of, is ended and runs again, unblamed."""
-        self._node_time.leave(name, self._clock.monotonic_s())
+        self._tally.node_time.leave(name, self._clock.monotonic_s())
+        self._health.forget([name])
         slots = self._dispatcher.leave(name)
         if not self._draining:
             logger.warning("node %s is gone; %d slots go with it", name, len(slots))
@@ -321,7 +346,7 @@ class Execution:
         job = record.job
         lease = self._leases.get(self._lease_of.get(job, -1))
         if lease is None or job not in lease.tasks or lease.tasks[job].attempt != record.attempt:
-            self._duplicates += 1
+            self._tally.duplicates += 1
             logger.warning(
                 "job %s ended twice (attempt %d); the second end is not counted", record.name, record.attempt
             )
@@ -330,7 +355,7 @@ class Execution:
         self._note_start(lease, lease.running.pop(job, None), record)
         self._note_end(record, lease.nodes)
         self._watch(record, lease.slot)
-        self._judge(record)
+        self._judge(record, lease.slot)
 
     def _note_start(self, lease: _Flying, begun_ms: int | None, record: Record) -> None:
         """Learn how long a new slot took to be ready for its first job."""
@@ -340,12 +365,13 @@ class Execution:
             passed_s = (self._clock.now_ms() - begun_ms) / 1000
             self._dispatcher.note_start(lease.slot.shape, max(passed_s - record.duration_s, 0.0))
 
-    def _judge(self, record: Record) -> None:
+    def _judge(self, record: Record, slot: Slot) -> None:
         verdict = self._table.judge(record, self._policy)
-        if verdict.retry_after_s is not None:
-            self._dispatcher.retry(record.job, self._clock.monotonic_s() + verdict.retry_after_s)
         concluded = replace(record, verdict=verdict.state.word)
         self._table.fold(concluded)
+        if verdict.retry_after_s is not None:
+            avoided = slot.nodes if verdict.another_node else ()
+            self._dispatcher.retry(record.job, self._clock.monotonic_s() + verdict.retry_after_s, avoided)
         complete = self._dispatcher.ended(concluded)
         if complete is not None:
             self._commits.put(record.batch, complete)
@@ -354,52 +380,30 @@ class Execution:
         """Give up where an attempt tells of trouble that is not its own."""
         failure = record.failure
         if failure is not None and failure.code in STORAGE_CODES:
-            self._give_up(f"{record.name} could not write: {failure.message.splitlines()[0]}")
+            self._give_up(f"{record.name} could not write: {first_line(failure)}")
         node = slot.nodes[0]
-        if failure is None or failure.phase != WARM_UP:
-            self._unready.pop(node, None)
-            return
-        self._unready[node] = self._unready.get(node, 0) + 1
-        if self._unready[node] >= UNREADY_ALLOWED:
-            self._put_node_aside(node, failure.message)
+        self._health.note(record, node)
+        if why := self._health.trouble_with(node):
+            self._put_node_aside(node, f"{why}: {first_line(failure)}")
+        if why := self._health.trouble_everywhere():
+            self._give_up(f"{why}; the last: {first_line(failure)}")
 
     def _put_node_aside(self, node: str, why: str) -> None:
-        """A node on which no slot comes up takes no more jobs; without any other the run gives up."""
+        """A node on which things fail takes no more jobs; without any other the run gives up."""
         if node in self._put_aside:
             return
         if set(self._dispatcher.slots.nodes) <= {node}:
-            self._give_up(f"{UNREADY_ALLOWED} slots in a row could not be started: {why}")
+            self._give_up(why)
             return
         self._put_aside.add(node)
-        logger.warning("node %s is put aside: %d slots in a row could not be started: %s", node, UNREADY_ALLOWED, why)
+        logger.warning("node %s is put aside: %s", node, why)
         self._node_lost(node)
 
     def _note_end(self, record: Record, nodes: float) -> None:
-        self._ended += 1
-        self._completed += record.outcome is Outcome.COMPLETED
-        now = self._clock.monotonic_s()
-        self._ends.append(now)
-        while self._ends[0] < now - RATE_WINDOW_S:
-            self._ends.popleft()
+        self._tally.note(record, nodes, self._clock.monotonic_s())
         completed = record.outcome is Outcome.COMPLETED
         if completed or record.outcome is Outcome.TIMEOUT:
             self._dispatcher.note(record, completed=completed)
-        self._node_time.spent(record.duration_s, nodes, completed=completed)
-        if record.failure is not None:
-            self._failures.appendleft(
-                {
-                    "job": record.job, "name": record.name, "attempt": record.attempt, "outcome": str(record.outcome),
-                    "code": record.failure.code, "error_class": record.failure.error_class,
-                    "message": record.failure.message.splitlines()[0] if record.failure.message else "",
-                }
-            )  # fmt: skip
-
-    def _rate(self) -> float:
-        if not self._ends:
-            return 0.0
-        now = self._clock.monotonic_s()
-        span = min(now - self._begin, RATE_WINDOW_S)
-        return len(self._ends) / span if span > 0 else 0.0
 
     def _release(self, number: int) -> None:
         """A lease is over: what it did not begin goes back to the front, unblamed."""

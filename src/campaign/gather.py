@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -59,6 +59,7 @@ class Gatherer:
         self._provenance = provenance
         self.table = ledger.jobs(plan.size)
         self._speakers: dict[int, Record] = {}  # records that the dataset has not seen, one a job
+        self._building = False  # whether a new dataset is being filled that readers don't see yet
         self._numbering = threading.Lock()
         self._step, self._residue = numbering
         self._next = max([artifacts.last_number(), *ledger.known_batches()]) + 1
@@ -92,6 +93,13 @@ class Gatherer:
 
     def flush(self) -> None:
         """Bring the dataset up to what is committed; write it again where it is damaged."""
+        self._flush()
+        if self._building:
+            self._store.publish()
+            self._building = False
+            self._ledger.put(FLUSHED, str(self._ledger.last_seq()))
+
+    def _flush(self) -> None:
         self._bring_up(self._write_speakers)
 
     def recover(self, journals: Journals) -> Recovery:
@@ -103,9 +111,7 @@ class Gatherer:
             logger.warning(
                 "batches that the ledger knows are gone from batches/; it is written again, their jobs run again"
             )
-            self._ledger.clear()
-            self.table = self._ledger.jobs(self._plan.size)
-            self._begin_dataset()
+            self.forget()
         if not self._store.ready:
             self._begin_dataset()
         late = [number for _, number in self._ledger.batches_after(int(self._ledger.get(FLUSHED, "0")))]
@@ -118,6 +124,12 @@ class Gatherer:
             return self.recover(journals)
         return Recovery(adopted, settled, interrupted, len(late), quarantined)
 
+    def forget(self) -> None:
+        """Drop ledger and dataset; `recover` makes them again from `batches/`."""
+        self._ledger.clear()
+        self.table = self._ledger.jobs(self._plan.size)
+        self._begin_dataset()
+
     def _bring_up(self, write: Callable[[], int]) -> int:
         """Let `write` fill the dataset and move the mark; returns how many batches were found damaged."""
         last = self._ledger.last_seq()
@@ -127,14 +139,16 @@ class Gatherer:
             logger.warning("%s; the dataset is written again from batches/", error.message)
             self._begin_dataset()
             damaged = self._replay(self._artifacts.numbers())
-        self._ledger.put(FLUSHED, str(last))
+        if not self._building:
+            self._ledger.put(FLUSHED, str(last))
         return damaged
 
     def _begin_dataset(self) -> None:
-        """An empty dataset that the next replay fills; whatever happens in between, it is known to be empty."""
+        """A new dataset, filled before it is shown; whatever happens in between, all of it is written again."""
         self._ledger.put(FLUSHED, "0")
         self._speakers.clear()
         self._store.create()
+        self._building = True
 
     def _write_speakers(self) -> int:
         self._store.write(list(self._speakers.values()), {job: self._state(job) for job in self._speakers})
@@ -160,6 +174,17 @@ class Gatherer:
     def requeue(self, jobs: Sequence[int], at_ms: int) -> None:
         """Send jobs back to pending by a person's word, which is committed like any record."""
         self._commit_decisions([self._requeue_record(job, at_ms) for job in jobs])
+        self.flush()
+
+    def revoke(self, jobs: Sequence[int], at_ms: int, why: Mapping[int, str]) -> None:
+        """Send completed jobs back to pending because what they made is lost or spoilt, with the reason for each."""
+        records = []
+        for job in jobs:
+            task = self._plan.task(job, attempt=self._ledger.last_attempt(job), batch=-1)
+            notes = (f"revoked: {why[job]}",)
+            blank = blank_record(task, "", at_ms)
+            records.append(replace(blank, outcome=Outcome.REVOKED, verdict=State.PENDING.word, notes=notes))
+        self._commit_decisions(records)
         self.flush()
 
     def _commit_decisions(self, records: Sequence[Record]) -> None:
@@ -204,7 +229,7 @@ class Gatherer:
         if commits:
             self._ledger.record(commits, {job: self.table.row(job) for job in jobs})
         if len(self._speakers) > SPEAKERS_KEPT:
-            self.flush()
+            self._flush()
 
     def _adopt(self) -> tuple[int, int]:
         """Commit what is staged, index what is committed and unknown to the ledger."""
@@ -215,6 +240,7 @@ class Gatherer:
             except FormatError as error:
                 logger.warning("%s; set aside in quarantine/", error.message)
                 quarantined += 1
+        quarantined += self._adopt_singles()
         known = self._ledger.known_batches()
         unknown = [n for n in self._artifacts.numbers() if n not in known]
         adopted = 0
@@ -227,14 +253,47 @@ class Gatherer:
                     logger.warning("%s; set aside in quarantine/, its jobs run again", error.message)
                     self._artifacts.set_aside(self._artifacts.path(number), str(error))
                     quarantined += 1
-            self._index([(n, [r for r in records if self._belongs(r)]) for n, records in readable])
+            self._index([(n, self._ours(records)) for n, records in readable])
             adopted += len(readable)
         self._next = max([self._next - 1, *unknown]) + 1
         return adopted, quarantined
 
-    def _belongs(self, record: Record) -> bool:
-        """Whether a record is of this plan: same job, same fingerprint."""
-        return record.job < self._plan.size and record.task_fingerprint == self._plan.fingerprints[record.job].decode()
+    def _adopt_singles(self) -> int:
+        """Commit single records of an earlier form as batches of one; returns how many can't be trusted."""
+        quarantined = 0
+        for path in self._artifacts.singles():
+            try:
+                record = self._artifacts.read_single(path)
+                ours = self._ours([record])
+                if not ours:
+                    raise FormatError(
+                        Code.FORMAT_DAMAGED, f"{path} is of another campaign: its task_fingerprint is unknown"
+                    )
+            except FormatError as error:
+                logger.warning("%s; set aside in quarantine/", error.message)
+                self._artifacts.set_aside(path, str(error))
+                quarantined += 1
+                continue
+            fresh = [
+                self._conclude(r, self.table.copy()) for r in ours if not self._ledger.has_attempt(r.job, r.attempt)
+            ]
+            self._commit_decisions(fresh)
+            path.unlink()
+        return quarantined
+
+    def _ours(self, records: Iterable[Record]) -> list[Record]:
+        """The records that are of this plan, each under the number that its job has in it.
+
+        A campaign that has grown numbers its jobs anew; what a record is of is told by its fingerprint.
+        """
+        found = []
+        for record in records:
+            fingerprints = self._plan.fingerprints
+            if record.job < self._plan.size and fingerprints[record.job].decode() == record.task_fingerprint:
+                found.append(record)
+            elif (job := self._plan.find(record.task_fingerprint)) is not None:
+                found.append(replace(record, job=job))
+        return found
 
     def _settle(self, journals: Journals) -> tuple[int, int]:
         """Commit what only the journals of an earlier run know."""
@@ -244,8 +303,8 @@ class Gatherer:
             key = (entry.job, entry.attempt)
             if isinstance(entry, Begun):
                 begun[key] = entry
-            elif self._belongs(entry):
-                ended[key] = entry
+            else:
+                ended |= {(record.job, record.attempt): record for record in self._ours([entry])}
         fresh = {key: r for key, r in ended.items() if not self._ledger.has_attempt(*key)}
         open_ended = {key: b for key, b in begun.items() if key not in ended and not self._ledger.has_attempt(*key)}
         lost = [self._interrupted(b) for b in open_ended.values() if b.job < self._plan.size]
@@ -282,7 +341,7 @@ class Gatherer:
                 self._artifacts.set_aside(self._artifacts.path(number), str(error))
                 damaged += 1
                 continue
-            self._speakers |= {r.job: r for r in records if self._belongs(r) and self._speaks(r)}
+            self._speakers |= {r.job: r for r in self._ours(records) if self._speaks(r)}
             if len(self._speakers) > SPEAKERS_KEPT:
                 self._write_speakers()
         self._write_speakers()

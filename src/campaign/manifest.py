@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from campaign import durable
 from campaign.adapters import provenance
@@ -34,22 +35,31 @@ def read(layout: Layout) -> dict[str, Any]:
 
 
 def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
-    """Write configuration, plan and manifest on the first start; refuse another science afterwards, with the difference."""
-    document = plan.config.document
-    if layout.manifest.exists():
+    """Write configuration, plan and manifest on the first start, and again when the campaign has grown.
+
+    Another science is refused, with the difference. The manifest is written last: until then nothing has changed.
+    """
+    known = read(layout) if layout.manifest.exists() else None
+    if known is not None and not grows(plan, layout, known):
         compare(plan, layout, generator)
         return
+    document = plan.config.document
     _save_plan(plan, layout)
     durable.write_bytes(layout.config, _yaml(document))
+    stamp = provenance.stamp(type(generator))
+    first = stamp if known is None else {key: known[key] for key in stamp if key in known}
+    grown = (
+        [] if known is None else [*known.get("grown", ()), {"from_jobs": known["jobs"], "to_jobs": plan.size, **stamp}]
+    )
     durable.write_json(
         layout.manifest,
         {
             "schema_version": 1,
-            **provenance.stamp(type(generator)),
+            **first,
             "name": plan.config.name,
             "version": plan.config.version,
             "generator": generator.name,
-            "generator_version": generator.version,
+            "generator_version": generator.version if known is None else known["generator_version"],
             "jobs": plan.size,
             "method": "grid",
             "axes": {
@@ -58,9 +68,32 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
             "naming_scheme": plan.config.naming_scheme,
             "configuration_sha256": durable.sha256_of(layout.config),
             "plan_fingerprint": plan.fingerprint,
+            "grown": grown,
             "configuration": document,
         },
     )
+
+
+def grows(plan: Plan, layout: Layout, known: Mapping[str, Any] | None = None) -> bool:
+    """Whether a plan holds every job of the campaign in `layout`, and more."""
+    known = read(layout) if known is None else known
+    if known["naming_scheme"] != plan.config.naming_scheme or plan.size <= known["jobs"]:
+        return False
+    return bool(np.isin(fingerprints(layout), plan.fingerprints).all())
+
+
+def fingerprints(layout: Layout) -> npt.NDArray[np.bytes_]:
+    """Task fingerprints of the frozen plan, (n,), in design order."""
+    try:
+        with np.load(layout.plan, allow_pickle=False) as columns:
+            found: npt.NDArray[np.bytes_] = columns["task_fingerprint"]
+    except (OSError, ValueError, KeyError) as error:
+        raise UsageError(
+            Code.FORMAT_DAMAGED,
+            f"{layout.plan} can't be read: {error}",
+            action=f"restore it, or write it again from the frozen configuration: campaign run {layout.root}",
+        ) from error
+    return found
 
 
 def compare(plan: Plan, layout: Layout, generator: Generator) -> None:
@@ -70,13 +103,19 @@ def compare(plan: Plan, layout: Layout, generator: Generator) -> None:
         raise UsageError(
             Code.CONFIG_CHANGED,
             f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], plan.config.document, generator.incidental)}",
-            action="restore these keys, or give the campaign a new `campaign.version`",
+            action=f"restore these keys, or make a new version of it: add --set campaign.version={next_version(known['version'])}",
         )
     if known["generator_version"] != generator.version:
         logger.warning(
             "generator %s is version %s now; the campaign was begun with %s. Each record says which made it.",
             generator.name, generator.version, known["generator_version"],
         )  # fmt: skip
+
+
+def next_version(version: str) -> str:
+    """The version after `v1.3`: `v1.4`; after `v2`: `v3`."""
+    head, dot, last = version.rpartition(".")
+    return f"{head}.{int(last) + 1}" if dot else f"v{int(version[1:]) + 1}"
 
 
 def _save_plan(plan: Plan, layout: Layout) -> None:

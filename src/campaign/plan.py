@@ -69,6 +69,17 @@ class Plan:
         return hashlib.sha256(self.fingerprints.tobytes()).hexdigest()
 
     @cached_property
+    def _by_fingerprint(self) -> Indices:
+        return np.argsort(self.fingerprints)
+
+    def find(self, fingerprint: str) -> int | None:
+        """The job with a task fingerprint; None where there is none."""
+        wanted = np.bytes_(fingerprint.encode())
+        place = int(np.searchsorted(self.fingerprints, wanted, sorter=self._by_fingerprint))
+        job = int(self._by_fingerprint[place]) if place < self.size else -1
+        return job if job >= 0 and self.fingerprints[job] == wanted else None
+
+    @cached_property
     def shapes(self) -> tuple[Shape, ...]:
         """The shapes that jobs have; those of most jobs first."""
         jobs: Counter[Shape] = Counter()

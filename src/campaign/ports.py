@@ -221,6 +221,12 @@ class Artifacts(Protocol):
     def staged(self) -> list[Path]:
         """Sealed artifacts that wait for their commit."""
 
+    def singles(self) -> list[Path]:
+        """Files of single records, as they were before there were batches, that wait for their commit."""
+
+    def read_single(self, path: Path) -> Record:
+        """The record in such a file; FormatError where it can't be trusted."""
+
     def commit(self, staged: Path) -> Path | None:
         """Promote a validated artifact; None where its batch is committed already; FormatError where it is damaged."""
 
@@ -296,6 +302,9 @@ class Ledger(Protocol):
     def has_attempt(self, job: int, attempt: int) -> bool:
         """Whether the end of this attempt is indexed."""
 
+    def last_attempt(self, job: int) -> int:
+        """Number of the latest attempt of a job, 0 where there was none."""
+
     def get(self, key: str, default: str = "") -> str:
         """A remembered value."""
 
@@ -317,7 +326,10 @@ class ResultStore(Protocol):
         """Whether the store is there, with every variable that is wanted."""
 
     def create(self) -> None:
-        """Lay out the empty store in place of any other."""
+        """Lay out an empty store that takes the place of any other when it is published."""
+
+    def publish(self) -> None:
+        """Let readers see what was created and filled since; nothing where nothing was created."""
 
     def write(self, records: Sequence[Record], states: Mapping[int, State]) -> None:
         """Put records and states in; returns when they are durable. FormatError where what is there is damaged."""

@@ -53,7 +53,7 @@ def test_recording_twice_is_recording_once(book):
 
 
 def test_a_transaction_is_whole_or_not_at_all(book):
-    with pytest.raises(AttributeError):
+    with pytest.raises(TypeError):
         book.record([(COMMIT, RECORDS)], {0: ROWS[0], 1: "not a row"})
     assert book.known_batches() == set()
     assert book.jobs(2).row(0) == Row(State.PENDING)
@@ -119,7 +119,7 @@ def test_a_reader_copes_with_what_a_killed_writer_left(tmp_path):
         "book.put('flushed', '7')\n"
         "db = book._db\n"
         "db.execute('PRAGMA cache_size = 1'); db.execute('BEGIN IMMEDIATE')\n"
-        "db.executemany('INSERT INTO job VALUES (?, 3, 1, 0, 0, 0)', ((n,) for n in range(20000)))\n"
+        "db.executemany('INSERT INTO job VALUES (?, 3, 1, 0, 0, 0, 0, 0, 0, -1)', ((n,) for n in range(20000)))\n"
         "os.kill(os.getpid(), 9)\n"
     )
     subprocess.run([sys.executable, "-c", program], check=False)

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from campaign.core import lifecycle
 from campaign.core.lifecycle import MOVES, TERMINAL, IllegalMoveError, JobTable, Row, judge, move, supersedes
 from campaign.core.model import Execution, Failure, Outcome, Record, State
+from campaign.core.policy import RULES, UNBLAMED_RETRIES
 
 POLICY = Execution(
     batch_size=10, max_retries=3, retry_backoff="exponential", retry_delay_s=10, retry_delay_max_s=1000, timeout_s=60,
     order="shuffled", missing_input="skip_job", flush_interval_s=30, duration_axis="redshift",
-    walltime_quantile=0.999,
+    walltime_quantile=0.999, max_failure_rate=1.0, rules=RULES,
 )  # fmt: skip
 BLAMED = Failure("ValueError", "generator.raised", "no")
 OUTSIDE = Failure("SIGKILL", "slot.killed", "killed", blames_job=False)
@@ -61,7 +62,7 @@ def test_codes_on_disk_never_change():
         (Outcome.TIMEOUT, BLAMED, 4, 0, State.TIMEOUT, False),
         (Outcome.MISSING_INPUT, HOPELESS, 0, 0, State.MISSING_INPUT, False),
         (Outcome.INTERRUPTED, OUTSIDE, 4, 1, State.PENDING, True),
-        (Outcome.INTERRUPTED, OUTSIDE, 0, lifecycle.INTERRUPTIONS_ALLOWED + 1, State.FAILED, False),
+        (Outcome.INTERRUPTED, OUTSIDE, 0, UNBLAMED_RETRIES + 1, State.FAILED, False),
     ],
 )
 def test_verdicts(outcome, failure, failures, interruptions, state, again):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from campaign.core.design import Grid
 from campaign.core.model import Axis, Shape, Slot, Slurm, State
+from campaign.core.policy import RULES
 from campaign.errors import UsageError
 from campaign.generators import find
 from campaign.graph import build_graph, pack
@@ -59,7 +60,7 @@ def _plan_of(batch_size):
 def load_small(batch_size):
     from campaign.core.model import Config, Execution, Resources
 
-    execution = Execution(batch_size, 3, "constant", 1, 1, 60, "shuffled", "skip_job", 30, "redshift", 0.999)
+    execution = Execution(batch_size, 3, "constant", 1, 1, 60, "shuffled", "skip_job", 30, "redshift", 0.999, 1.0, RULES)
     axes = (Axis("realization", (0, 1, 2, 3)), Axis("redshift", (0.5, 1.0, 2.0)))
     options = find("scripted").options().model_dump()
     return Config(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from campaign.core.model import Record
+from campaign.core.model import Failure, Outcome, Product, Record
 from campaign.durable import fsync_directory
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
@@ -64,6 +64,14 @@ class ArtifactStore:
     def staged(self) -> list[Path]:
         """Sealed artifacts that wait for their commit, by batch number."""
         return sorted((p for p in self.staging.glob("batch_*.zip") if _NAME.fullmatch(p.name)), key=number_of)
+
+    def singles(self) -> list[Path]:
+        """Files of single records, as they were before there were batches, that wait in `staging/` for their commit."""
+        return sorted([*self.staging.glob("single_*.json"), *self.staging.glob("*/run_status.json")])
+
+    def read_single(self, path: Path) -> Record:
+        """The record in such a file; FormatError where it can't be trusted."""
+        return read_single(path).records[0]
 
     def commit(self, staged: Path) -> Path | None:
         """Promote a validated artifact; None, and the copy dropped, where its batch is committed already.
@@ -228,6 +236,50 @@ def read(path: Path) -> Batch:
     return Batch(int(meta["batch_id"]), meta, records)
 
 
+def read_any(path: Path) -> Batch:
+    """The content of an artifact of either form, told by its name: a batch, or a single record as a batch of one."""
+    return read_single(path) if path.suffix == ".json" else read(path)
+
+
+def read_single(path: Path) -> Batch:
+    """A single record of an earlier form as a batch of one; FormatError where it can't be trusted."""
+    try:
+        entry = json.loads(path.read_text())
+        _require(entry)
+        record = Record.from_json(entry["record"]) if "record" in entry else _from_status(entry)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise FormatError(Code.FORMAT_DAMAGED, f"{path} can't be trusted: {type(error).__name__}: {error}") from error
+    meta = {"schema_version": entry.get("schema_version", "0"), "type": "single", "batch_id": record.batch, "jobs": 1}
+    return Batch(record.batch, meta, (record,))
+
+
+def _from_status(entry: Mapping[str, Any]) -> Record:
+    """The record that a `run_status.json` tells: one case, its parameters, and how it ended."""
+    outcome = Outcome(entry["status"])
+    message = entry.get("error_message")
+    started = datetime.fromisoformat(entry["timestamp_iso"]).timestamp() - float(entry.get("simulation_duration") or 0)
+    return Record(
+        job=int(entry["case_id"]) - 1,
+        name=str(entry.get("name", f"case_{entry['case_id']}")),
+        attempt=int(entry.get("attempt", 1)),
+        batch=-1,
+        outcome=outcome,
+        task_fingerprint=entry["task_fingerprint"],
+        resolved_config_hash=str(entry.get("resolved_config_hash", "")),
+        fingerprint_version=int(entry.get("fingerprint_version", 1)),
+        config_fingerprint_schema=int(entry["config_fingerprint_schema"]),
+        seed=int(entry.get("seed", 0)),
+        point=dict(entry["parameters"]),
+        generator=str(entry.get("generator", "")),
+        generator_version=str(entry.get("generator_version", "")),
+        started_ms=round(1000 * started),
+        duration_s=float(entry.get("simulation_duration") or 0),
+        products=tuple(Product(**product) for product in entry.get("products", ())),
+        measurements=dict(entry.get("measurements", {})),
+        failure=Failure("", "", str(message)) if message else None,
+    )
+
+
 def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
     absent = [key for key in REQUIRED_META if key not in meta]
     if absent:
@@ -242,12 +294,17 @@ def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
 
 def _restore(entry: dict[str, Any], summaries: Mapping[str, npt.NDArray[Any]]) -> Record:
     """A record with its arrays back in place."""
-    absent = [key for key in REQUIRED_RECORD if not entry.get(key)]
-    if absent:
-        raise ValueError(f"a record lacks {', '.join(absent)}")
+    _require(entry)
     measurements = entry["measurements"]
     for name, value in measurements.items():
         if isinstance(value, dict):
             rows = summaries[value["summary"]]
             measurements[name] = rows[value["row"]].tolist()
     return Record.from_json(entry)
+
+
+def _require(entry: Mapping[str, Any]) -> None:
+    """Refuse a record that does not say what it is of."""
+    absent = [key for key in REQUIRED_RECORD if not entry.get("record", entry).get(key)]
+    if absent:
+        raise ValueError(f"a record lacks {', '.join(absent)}")

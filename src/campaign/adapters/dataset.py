@@ -15,7 +15,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from campaign.core.model import Axis, Outcome, Record, State, Variable
-from campaign.durable import fsync_directory, fsync_file
+from campaign.durable import fsync_directory, fsync_file, replace_directory
 from campaign.errors import Code, FormatError
 
 SCHEMA_VERSION = "1.0"
@@ -68,6 +68,7 @@ class ZarrStore:
         self, path: Path, axes: Sequence[Axis], variables: Sequence[Variable], attributes: Mapping[str, Any]
     ) -> None:
         self._path, self._axes = path, tuple(axes)
+        self._open = path  # where to write: a new store is filled before it is shown
         self._attributes = {**attributes, "schema_version": SCHEMA_VERSION}
         self._shape = tuple(len(axis.values) for axis in axes)
         self._measured = tuple(variables)
@@ -85,7 +86,7 @@ class ZarrStore:
         return all(name in arrays and arrays[name].shape == shape for name, shape in wanted.items())
 
     def create(self) -> None:
-        """Lay out the empty store: every variable, coordinate and attribute, and no data. It appears whole or not."""
+        """Lay out an empty store, every variable, coordinate and attribute, which `publish` puts in place of any other."""
         scratch = self._path.with_name(f".{self._path.name}.new")
         shutil.rmtree(scratch, ignore_errors=True)
         root = zarr.create_group(store=scratch, attributes=self._attributes)
@@ -103,13 +104,13 @@ class ZarrStore:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Consolidated metadata is currently not part")
             zarr.consolidate_metadata(str(scratch))
-        self.discard()
-        scratch.rename(self._path)
-        fsync_directory(self._path.parent)
+        self._open = scratch
 
-    def discard(self) -> None:
-        """Remove the store; it can be filled again from the batches."""
-        shutil.rmtree(self._path, ignore_errors=True)
+    def publish(self) -> None:
+        """Let readers see what was created and filled since, all of it at once."""
+        if self._open != self._path:
+            replace_directory(self._open, self._path)
+            self._open = self._path
 
     def write(self, records: Sequence[Record], states: Mapping[int, State]) -> None:
         """Put records and states into the store; returns when they are durable, status last.
@@ -118,7 +119,7 @@ class ZarrStore:
         """
         if not states:
             return
-        root = zarr.open_group(self._path, mode="r+")
+        root = zarr.open_group(self._open, mode="r+")
         touched: list[Path] = []
         for variable, value in self._columns():
             cells = [(r.job, value(r)) for r in records]
@@ -192,7 +193,7 @@ class ZarrStore:
             block[(first[inside] - lo, *(axis[inside] for axis in rest))] = data[inside]
             array[lo:hi] = block
             key = "/".join(["c", str(chunk), *["0"] * (array.ndim - 1)])
-            file = self._path / variable.name / key
+            file = self._open / variable.name / key
             if file.exists():  # a chunk of nothing but the fill value is not written
                 touched.append(file)
         return touched

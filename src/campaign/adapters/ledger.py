@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,14 @@ from campaign.core.model import Record, State
 from campaign.errors import Code, FormatError, StorageError
 from campaign.ports import Commit
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE job (
     job INTEGER PRIMARY KEY, state INTEGER NOT NULL, attempt INTEGER NOT NULL, batch INTEGER NOT NULL,
-    failures INTEGER NOT NULL, interruptions INTEGER NOT NULL
+    failures INTEGER NOT NULL, interruptions INTEGER NOT NULL, timeouts INTEGER NOT NULL,
+    memory_failures INTEGER NOT NULL, revoked INTEGER NOT NULL, revoked_in INTEGER NOT NULL
 );
 CREATE TABLE batch (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, batch INTEGER NOT NULL UNIQUE, path TEXT NOT NULL, jobs INTEGER NOT NULL
@@ -68,11 +69,16 @@ class SqliteLedger:
         return StorageError(Code.STORAGE_FULL, message, action="make room, then start again")
 
     def _create(self) -> None:
-        if self._db.execute("PRAGMA user_version").fetchone()[0] == SCHEMA_VERSION:
+        """Lay out the tables; those of an earlier schema are dropped, and filled again from `batches/`."""
+        found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found == SCHEMA_VERSION:
             return
-        if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        tables = [name for (name,) in self._db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        ours = [name for name in tables if not name.startswith("sqlite_")]
+        if found > SCHEMA_VERSION or (ours and not found):
             raise FormatError(Code.FORMAT_UNKNOWN, f"the ledger {self._path} has an unknown schema")
-        self._db.executescript(f"BEGIN IMMEDIATE; {_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
+        drop = "".join(f"DROP TABLE {name}; " for name in ours)
+        self._db.executescript(f"BEGIN IMMEDIATE; {drop}{_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
     def clear(self) -> None:
         """Forget everything; the batches are indexed again."""
@@ -96,11 +102,8 @@ class SqliteLedger:
                     "INSERT OR IGNORE INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_attempt_row, records)
                 )
             self._db.executemany(
-                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (job, int(row.state), row.attempt, row.batch, row.failures, row.interruptions)
-                    for job, row in rows.items()
-                ),
+                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                ((job, *astuple(row)) for job, row in rows.items()),
             )
 
     @contextmanager
@@ -144,9 +147,16 @@ class SqliteLedger:
     def has_attempt(self, job: int, attempt: int) -> bool:
         """Whether the end of this attempt is indexed."""
         found = self._db.execute(
-            "SELECT 1 FROM attempt WHERE job = ? AND attempt = ? AND outcome != 'requeued'", (job, attempt)
+            "SELECT 1 FROM attempt WHERE job = ? AND attempt = ? AND outcome NOT IN ('requeued', 'revoked')",
+            (job, attempt),
         ).fetchone()
         return found is not None
+
+    def last_attempt(self, job: int) -> int:
+        """Number of the latest attempt of a job, 0 where there was none."""
+        return int(
+            self._db.execute("SELECT coalesce(max(attempt), 0) FROM attempt WHERE job = ?", (job,)).fetchone()[0]
+        )
 
     def get(self, key: str, default: str = "") -> str:
         """A remembered value, such as `flushed`."""
@@ -173,15 +183,13 @@ def _attempt_row(record: Record) -> tuple[Any, ...]:
 
 
 def _jobs(db: sqlite3.Connection, size: int) -> JobTable:
-    rows = np.array(
-        db.execute("SELECT job, state, attempt, batch, failures, interruptions FROM job").fetchall(), dtype=np.int64
-    )
+    columns = [field.name for field in fields(JobTable)]
+    rows = np.array(db.execute(f"SELECT job, {', '.join(columns)} FROM job").fetchall(), dtype=np.int64)  # noqa: S608
     table = JobTable.empty(size)
     if rows.size:
         rows = rows[rows[:, 0] < size]
-        table.state[rows[:, 0]], table.batch[rows[:, 0]] = rows[:, 1], rows[:, 3]
-        for n, column in ((2, table.attempt), (4, table.failures), (5, table.interruptions)):
-            column[rows[:, 0]] = rows[:, n]
+        for n, name in enumerate(columns, start=1):
+            getattr(table, name)[rows[:, 0]] = rows[:, n]
     return table
 
 
@@ -221,8 +229,11 @@ def view(path: Path, size: int, failures: int = 5) -> LedgerView:
 
 def states(path: Path, size: int) -> npt.NDArray[np.int8]:
     """State of every job as a reader sees it, (size,); FormatError where the ledger is damaged."""
+    known = np.zeros(size, np.int8)
     with _reading(path) as db:
-        return _jobs(db, size).state
+        for job, state in db.execute("SELECT job, state FROM job WHERE job < ?", (size,)):
+            known[job] = state
+    return known
 
 
 @contextmanager

@@ -19,6 +19,15 @@ VERBS = {
     "status": "show how far a campaign is, and what failed",
     "monitor": "watch a campaign from another shell",
     "retry": "send failed jobs back to pending",
+    "pause": "start no more jobs until `resume`",
+    "resume": "let a paused campaign go on",
+    "stop": "let running jobs end, then end the run",
+    "abort": "end running jobs, then end the run",
+    "audit": "account for every job, artifact and product",
+    "verify": "hash products again and compare",
+    "tidy": "write one row for each attempt: Parquet or CSV",
+    "consolidate": "bring ledger and dataset up to what is committed, or make them anew",
+    "reproduce": "run one job again elsewhere and compare bit for bit",
 }
 EPILOG = """a first campaign:
   campaign init my.yaml          write a small configuration

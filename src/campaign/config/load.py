@@ -12,11 +12,21 @@ from typing import Any
 
 from campaign.config import source
 from campaign.config.diagnose import complaint, nearest, validated
-from campaign.config.schema import MAX_JOBS, Document, JobType, Machine, RealizationRange, ScienceSection
+from campaign.config.schema import (
+    MAX_JOBS,
+    Document,
+    JobType,
+    Machine,
+    Policed,
+    RealizationRange,
+    RuleSection,
+    ScienceSection,
+)
 from campaign.config.source import Layer, Path_, shown
 from campaign.config.strategy import BORROWED, FindOptions, Strategy
 from campaign.core import identity
-from campaign.core.model import Axis, Config, Execution, JobOverride, Resources, Shape, Slurm
+from campaign.core.model import Axis, Config, Execution, FailureClass, JobOverride, Resources, Rule, Shape, Slurm
+from campaign.core.policy import RULES
 from campaign.errors import ConfigError, Problem
 
 MACHINES = Path(__file__).parent / "machines"
@@ -143,6 +153,8 @@ class _Freezer:
                 flush_interval_s=execution.flush_interval_s,
                 duration_axis=execution.duration_axis or axes[-1].name,
                 walltime_quantile=execution.walltime_quantile,
+                max_failure_rate=execution.max_failure_rate,
+                rules=_rules(execution.policy),
             ),
             resources=resources,
             slurm=self._slurm(),
@@ -281,3 +293,9 @@ class _Freezer:
         """Refuse jobs whose ranks don't spread evenly."""
         for n, override in enumerate(overrides):
             self._check_shape(replace(shape, **override.shape), ("jobs", n, "resources", "ranks_per_job"))
+
+
+def _rules(policy: Mapping[Policed, RuleSection]) -> dict[FailureClass, Rule]:
+    """The rule of each class: that of the house, with what the configuration says otherwise."""
+    own = {FailureClass(word): section.model_dump(exclude_none=True) for word, section in policy.items()}
+    return {known: replace(rule, **own.get(known, {})) for known, rule in RULES.items()}

@@ -127,6 +127,22 @@ class JobSection(_Section):
     resources: ShapeSection = ShapeSection()
 
 
+class RuleSection(_Section):
+    """What follows from failures of one class, where it differs from the rule of the house."""
+
+    max_retries: Annotated[int | None, Field(ge=0, le=100)] = None
+    time_factor: Annotated[float | None, Field(ge=1, le=10, description="more time for the next attempt")] = None
+    memory_factor: Annotated[float | None, Field(ge=1, le=10, description="more memory for the next attempt")] = None
+    another_node: Annotated[bool | None, Field(description="whether the next attempt goes elsewhere")] = None
+
+
+Policed = Literal[
+    "infrastructure", "worker_lost", "node", "killed", "crash", "timeout", "out_of_memory", "bad_product", "error",
+    "user_error", "missing_input",
+]  # fmt: skip
+"""The values of FailureClass."""
+
+
 class ExecutionSection(_Section):
     """How jobs are run; may change from one start to the next."""
 
@@ -146,6 +162,10 @@ class ExecutionSection(_Section):
         float,
         Field(gt=0.5, lt=1, description="a job starts if this share of its kind would end before the allocation does"),
     ] = 0.999
+    max_failure_rate: Annotated[
+        float, Field(gt=0, le=1, description="the run stops where more of the latest jobs failed; 1: never")
+    ] = 0.5
+    policy: Annotated[dict[Policed, RuleSection], Field(description="rules by class of failure")] = {}
 
 
 class ResourcesSection(_Section):

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
-from campaign.core.model import Execution, Outcome, Record, State
+from campaign.core.model import Execution, FailureClass, Outcome, Record, State
+from campaign.core.policy import RULES, class_of
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.MISSING_INPUT, State.CANCELLED})
 """States that a run leaves alone; `retry` sends all but `completed` back to pending."""
-
-INTERRUPTIONS_ALLOWED = 10
-"""Attempts of one job that the infrastructure may end before the job counts as failed."""
 
 MOVES: dict[tuple[State, str], State] = {
     (State.PENDING, "queue"): State.QUEUED,
@@ -58,27 +56,28 @@ def move(state: State, verb: str) -> State:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from an attempt: the job's state, and, if it is tried again, after how many seconds."""
+    """What follows from an attempt: the job's state, and, if it is tried again, after how many seconds and where not."""
 
     state: State
     retry_after_s: float | None = None
+    another_node: bool = False
 
 
 def judge(record: Record, failures: int, interruptions: int, policy: Execution) -> Verdict:
-    """Decide about a job after an attempt.
+    """Decide about a job after an attempt, by the rule of the failure's class.
 
     `failures` and `interruptions` count the attempts of the job that ended so, this one included: what the job is
-    blamed for and what the infrastructure did have separate budgets, and both are bounded.
+    blamed for and what happened to it have separate budgets, and both are bounded.
     """
     final = Verdict(move(State.RUNNING, _FINAL_MOVE[record.outcome]))
     if record.outcome in (Outcome.COMPLETED, Outcome.MISSING_INPUT):
         return final
-    if record.failure is not None and not record.failure.blames_job:
-        again = interruptions <= INTERRUPTIONS_ALLOWED
-        return Verdict(State.PENDING, 0.0) if again else final
-    if failures > policy.max_retries or (record.failure is not None and not record.failure.transient):
+    rule = policy.rules[FailureClass.ERROR if record.failure is None else class_of(record.failure)]
+    retries = policy.max_retries if rule.max_retries is None else rule.max_retries
+    count = failures if rule.blames_job else interruptions
+    if count > retries:
         return final
-    return Verdict(State.PENDING, backoff_s(policy, failures, record.job))
+    return Verdict(State.PENDING, backoff_s(policy, count, record.job) if rule.waits else 0.0, rule.another_node)
 
 
 def backoff_s(policy: Execution, failures: int, job: int) -> float:
@@ -96,7 +95,11 @@ class Row:
     attempt: int = 0  # number of the latest attempt that speaks for the job, 0 where there was none
     batch: int = -1  # batch that it was committed with
     failures: int = 0  # attempts that the job is blamed for, since a person last sent it back
-    interruptions: int = 0  # attempts that the infrastructure ended, likewise
+    interruptions: int = 0  # attempts that ended by what happened to the job, likewise
+    timeouts: int = 0  # of the failures: those for want of time
+    memory_failures: int = 0  # and those for want of memory
+    revoked: int = 0  # number of the latest attempt that counts no more, 0 where there is none
+    revoked_in: int = -1  # batch of the record that says so
 
 
 def supersedes(new: Row, old: Row) -> bool:
@@ -110,6 +113,10 @@ def supersedes(new: Row, old: Row) -> bool:
     return (new.attempt, new.batch) > (old.attempt, old.batch)
 
 
+COUNTS = ("failures", "interruptions", "timeouts", "memory_failures")
+"""Columns of the job table that count attempts since a person last sent the job back."""
+
+
 @dataclass(frozen=True, slots=True)
 class JobTable:
     """What is known of each job between attempts, as columns over the design's index; folded from records."""
@@ -119,58 +126,68 @@ class JobTable:
     batch: npt.NDArray[np.int32]
     failures: npt.NDArray[np.int16]
     interruptions: npt.NDArray[np.int16]
+    timeouts: npt.NDArray[np.int16]
+    memory_failures: npt.NDArray[np.int16]
+    revoked: npt.NDArray[np.int16]
+    revoked_in: npt.NDArray[np.int32]
 
     @classmethod
     def empty(cls, size: int) -> JobTable:
         """Every job pending, nothing tried."""
-        attempt, failures, interruptions = (np.zeros(size, np.int16) for _ in range(3))
-        return cls(np.zeros(size, np.int8), attempt, np.full(size, -1, np.int32), failures, interruptions)
+        small = {name: np.zeros(size, np.int16) for name in ("attempt", *COUNTS, "revoked")}
+        batch, revoked_in = np.full(size, -1, np.int32), np.full(size, -1, np.int32)
+        return cls(state=np.zeros(size, np.int8), batch=batch, revoked_in=revoked_in, **small)
 
     def copy(self) -> JobTable:
         """A table of its own."""
-        return JobTable(
-            self.state.copy(), self.attempt.copy(), self.batch.copy(), self.failures.copy(), self.interruptions.copy()
-        )
+        return JobTable(*(getattr(self, field.name).copy() for field in fields(self)))
 
     def judge(self, record: Record, policy: Execution) -> Verdict:
         """Decide about the record's job as if the record were folded in."""
-        blamed, interrupted = _counted(record)
-        return judge(
-            record, int(self.failures[record.job]) + blamed, int(self.interruptions[record.job]) + interrupted, policy
-        )
+        counted = _counted(record)
+        failures, interruptions = (int(getattr(self, n)[record.job]) + (n in counted) for n in COUNTS[:2])
+        return judge(record, failures, interruptions, policy)
 
     def fold(self, record: Record) -> bool:
         """Take a record with its verdict in; True where it now speaks for the job."""
-        job = record.job
-        if record.outcome is Outcome.REQUEUED:
-            self.failures[job] = self.interruptions[job] = 0
-        else:
-            blamed, interrupted = _counted(record)
-            self.failures[job] += blamed
-            self.interruptions[job] += interrupted
-        row = Row(State[record.verdict.upper()], record.attempt, record.batch)
-        if not supersedes(row, self.row(job)):
+        job, revokes = record.job, record.outcome is Outcome.REVOKED
+        place = (record.attempt, record.batch)
+        if place <= (self.revoked[job], self.revoked_in[job]):
             return False
-        self.state[job], self.attempt[job], self.batch[job] = row.state, row.attempt, row.batch
-        return True
+        if revokes or record.outcome is Outcome.REQUEUED:
+            for name in COUNTS:
+                getattr(self, name)[job] = 0
+        for name in _counted(record):
+            getattr(self, name)[job] += 1
+        row = Row(State[record.verdict.upper()], record.attempt, record.batch)
+        if revokes:
+            self.revoked[job], self.revoked_in[job] = place
+            speaks = (self.attempt[job], self.batch[job]) <= place
+        else:
+            speaks = supersedes(row, self.row(job))
+        if speaks:
+            self.state[job], self.attempt[job], self.batch[job] = row.state, row.attempt, row.batch
+        return bool(speaks)
 
     def row(self, job: int) -> Row:
         """What is known of one job."""
-        return Row(
-            State(self.state[job]),
-            int(self.attempt[job]),
-            int(self.batch[job]),
-            int(self.failures[job]),
-            int(self.interruptions[job]),
-        )
+        state, *numbers = (int(getattr(self, field.name)[job]) for field in fields(self))
+        return Row(State(state), *numbers)
 
 
-def _counted(record: Record) -> tuple[int, int]:
-    """(blamed, interrupted): which budget an attempt is charged to."""
+def _counted(record: Record) -> tuple[str, ...]:
+    """Which counts an attempt adds to."""
     if record.outcome not in (Outcome.FAILED, Outcome.TIMEOUT, Outcome.INTERRUPTED):
-        return 0, 0
-    outside = record.failure is not None and not record.failure.blames_job
-    return (0, 1) if outside else (1, 0)
+        return ()
+    if record.failure is None:
+        return ("failures",)
+    match class_of(record.failure):
+        case FailureClass.TIMEOUT:
+            return ("failures", "timeouts")
+        case FailureClass.OUT_OF_MEMORY:
+            return ("failures", "memory_failures")
+        case known:
+            return ("failures",) if RULES[known].blames_job else ("interruptions",)
 
 
 LEASE_TARGET_S = 2.0

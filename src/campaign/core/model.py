@@ -38,7 +38,17 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     MISSING_INPUT = "missing_input"
     INTERRUPTED = "interrupted"  # the infrastructure ended it; the job is not to blame
+    REVOKED = "revoked"  # no attempt: the product is lost, and every attempt up to this number counts no more
     REQUEUED = "requeued"  # no attempt: a person sent the job back to pending after the attempt of this number
+
+
+class Order(StrEnum):
+    """What a person may say to a coordinator, from anywhere."""
+
+    RESUME = "resume"
+    PAUSE = "pause"  # start nothing more, until further orders
+    STOP = "stop"  # let running jobs end, then end
+    ABORT = "abort"  # end running jobs, then end
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +264,34 @@ class JobOverride:
     shape: Mapping[str, Any] = field(default_factory=dict)  # fields of Shape that differ
 
 
+class FailureClass(StrEnum):
+    """What kind of trouble ended an attempt: what follows depends on it, and on nothing else."""
+
+    INFRASTRUCTURE = "infrastructure"  # storage, a slot that was taken away: nobody's fault among the jobs
+    WORKER_LOST = "worker_lost"
+    NODE = "node"  # no slot comes up on it
+    KILLED = "killed"  # from outside: by the kernel when memory is short, by the batch system, by a person
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    OUT_OF_MEMORY = "out_of_memory"
+    BAD_PRODUCT = "bad_product"
+    ERROR = "error"  # the generator raised something that another attempt may not
+    USER_ERROR = "user_error"  # it will be the same next time
+    MISSING_INPUT = "missing_input"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What follows from a failure of one class."""
+
+    blames_job: bool  # which budget it is charged to: the job's own, or the one for what happened to it
+    max_retries: int | None = None  # None: that of `execution`
+    waits: bool = True  # whether the next attempt is delayed
+    time_factor: float = 1.0  # more time for each attempt that ended so
+    memory_factor: float = 1.0  # more memory for each attempt that ended so
+    another_node: bool = False  # whether the next attempt avoids the nodes of this one
+
+
 @dataclass(frozen=True, slots=True)
 class Execution:
     """How jobs are run; may change from one start to the next."""
@@ -269,6 +307,8 @@ class Execution:
     flush_interval_s: float
     duration_axis: str  # along which run times are learned
     walltime_quantile: float
+    max_failure_rate: float  # share of the latest jobs that may fail before the run stops
+    rules: Mapping[FailureClass, Rule]
 
 
 @dataclass(frozen=True, slots=True)
