@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CampaignManager", "__version__", "open"]
+__all__ = ["CampaignManager", "__version__", "audit", "open", "tidy"]
 
 if TYPE_CHECKING:
     from campaign.analyse.results import open_results as open  # noqa: A004
+    from campaign.examine import audit_campaign as audit
+    from campaign.examine import tidy
     from campaign.manager import CampaignManager
 
 
+_ROOMS = {
+    "open": ("campaign.analyse.results", "open_results"),
+    "audit": ("campaign.examine", "audit_campaign"),
+    "tidy": ("campaign.examine", "tidy"),
+    "CampaignManager": ("campaign.manager", "CampaignManager"),
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "open":
-        from campaign.analyse.results import open_results
-
-        return open_results
-    if name == "CampaignManager":
-        from campaign.manager import CampaignManager
-
-        return CampaignManager
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    room, thing = _ROOMS[name]
+    return getattr(importlib.import_module(room), thing)

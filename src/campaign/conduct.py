@@ -28,7 +28,7 @@ from campaign.shards import Shard, abandoned_journals, live_shards, refuse_besid
 if TYPE_CHECKING:
     from campaign.core.lifecycle import JobTable
     from campaign.execute import Execution, Summary
-    from campaign.gather import Gatherer
+    from campaign.gather import Gatherer, Recovery
     from campaign.ports import Committer, Generator, Progress
     from campaign.submit import Chain
 
@@ -232,7 +232,7 @@ def _settle_before_growth(plan: Plan, layout: Layout, shard: Shard | None) -> No
     logger.warning("%s grows from %d to %d jobs; what is done stays done", layout.root, len(old), plan.size)
 
 
-def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> None:
+def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> Recovery:
     """Save what an earlier run left, and tell."""
     from campaign.adapters.journal import JournalDirectory
 
@@ -243,6 +243,7 @@ def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> Non
             "recovered: %d batches adopted, %d records settled from journals, %d interrupted attempts, %d quarantined",
             recovery.adopted, recovery.settled, recovery.interrupted, recovery.quarantined,
         )  # fmt: skip
+    return recovery
 
 
 def _run_pending(plan: Plan, generator: Generator, books: Books, layout: Layout, options: Options) -> Summary | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -253,7 +253,7 @@ class Gatherer:
                     logger.warning("%s; set aside in quarantine/, its jobs run again", error.message)
                     self._artifacts.set_aside(self._artifacts.path(number), str(error))
                     quarantined += 1
-            self._index([(n, self._ours(records)) for n, records in readable])
+            self._index([(n, self._plan.own(records)) for n, records in readable])
             adopted += len(readable)
         self._next = max([self._next - 1, *unknown]) + 1
         return adopted, quarantined
@@ -264,7 +264,7 @@ class Gatherer:
         for path in self._artifacts.singles():
             try:
                 record = self._artifacts.read_single(path)
-                ours = self._ours([record])
+                ours = self._plan.own([record])
                 if not ours:
                     raise FormatError(
                         Code.FORMAT_DAMAGED, f"{path} is of another campaign: its task_fingerprint is unknown"
@@ -281,20 +281,6 @@ class Gatherer:
             path.unlink()
         return quarantined
 
-    def _ours(self, records: Iterable[Record]) -> list[Record]:
-        """The records that are of this plan, each under the number that its job has in it.
-
-        A campaign that has grown numbers its jobs anew; what a record is of is told by its fingerprint.
-        """
-        found = []
-        for record in records:
-            fingerprints = self._plan.fingerprints
-            if record.job < self._plan.size and fingerprints[record.job].decode() == record.task_fingerprint:
-                found.append(record)
-            elif (job := self._plan.find(record.task_fingerprint)) is not None:
-                found.append(replace(record, job=job))
-        return found
-
     def _settle(self, journals: Journals) -> tuple[int, int]:
         """Commit what only the journals of an earlier run know."""
         begun: dict[tuple[int, int], Begun] = {}
@@ -304,7 +290,7 @@ class Gatherer:
             if isinstance(entry, Begun):
                 begun[key] = entry
             else:
-                ended |= {(record.job, record.attempt): record for record in self._ours([entry])}
+                ended |= {(record.job, record.attempt): record for record in self._plan.own([entry])}
         fresh = {key: r for key, r in ended.items() if not self._ledger.has_attempt(*key)}
         open_ended = {key: b for key, b in begun.items() if key not in ended and not self._ledger.has_attempt(*key)}
         lost = [self._interrupted(b) for b in open_ended.values() if b.job < self._plan.size]
@@ -341,7 +327,7 @@ class Gatherer:
                 self._artifacts.set_aside(self._artifacts.path(number), str(error))
                 damaged += 1
                 continue
-            self._speakers |= {r.job: r for r in self._ours(records) if self._speaks(r)}
+            self._speakers |= {r.job: r for r in self._plan.own(records) if self._speaks(r)}
             if len(self._speakers) > SPEAKERS_KEPT:
                 self._write_speakers()
         self._write_speakers()

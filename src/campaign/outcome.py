@@ -8,14 +8,15 @@ from typing import Any
 
 from campaign.core.usage import Usage
 
-EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_RESUMABLE, EXIT_FAILED_JOBS, EXIT_LOCKED = 0, 1, 2, 3, 4, 5
+EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_RESUMABLE, EXIT_FAILED_JOBS, EXIT_LOCKED, EXIT_FOUND = 0, 1, 2, 3, 4, 5, 6
 EXIT_CODES = """exit codes:
   0  every job completed
   1  an internal error
   2  the configuration or the command is wrong; nothing was started
   3  stopped with work left; the same command goes on
   4  finished; some jobs failed, timed out or lack their input
-  5  another coordinator holds the campaign"""
+  5  another coordinator holds the campaign
+  6  audit, verify or reproduce found a difference"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from campaign.core import identity
 from campaign.core.design import Grid, Indices, order
-from campaign.core.model import Config, Shape, State, Task
+from campaign.core.model import Config, Record, Scalar, Shape, State, Task
 from campaign.errors import Code, UsageError
 from campaign.ports import Generator
 
@@ -78,6 +78,41 @@ class Plan:
         place = int(np.searchsorted(self.fingerprints, wanted, sorter=self._by_fingerprint))
         job = int(self._by_fingerprint[place]) if place < self.size else -1
         return job if job >= 0 and self.fingerprints[job] == wanted else None
+
+    def own(self, records: Iterable[Record]) -> list[Record]:
+        """The records that are of this plan, each under the number that its job has in it.
+
+        A campaign that has grown numbers its jobs anew; what a record is of is told by its fingerprint.
+        """
+        found = []
+        for record in records:
+            if record.job < self.size and self.fingerprints[record.job].decode() == record.task_fingerprint:
+                found.append(record)
+            elif (job := self.find(record.task_fingerprint)) is not None:
+                found.append(replace(record, job=job))
+        return found
+
+    def named(self, text: str) -> int:
+        """The job that a person means: its name, its number, or `axis=value,...` for every axis; UsageError otherwise."""
+        if text.isdecimal() and int(text) < self.size:
+            return int(text)
+        if "=" in text:
+            pairs = dict(part.partition("=")[::2] for part in text.split(","))
+            wanted = {
+                a.name: [v for v in a.values if _same(v, pairs[a.name])] for a in self.grid.axes if a.name in pairs
+            }
+            whole = set(pairs) == {axis.name for axis in self.grid.axes}
+            jobs: list[int] = self.grid.where(dict(wanted)).tolist() if whole else []
+        else:
+            jobs = [job for job in range(self.size) if self.name(job) == text]
+        if len(jobs) != 1:
+            axes = ",".join(f"{axis.name}={axis.values[0]}" for axis in self.grid.axes)
+            raise UsageError(
+                Code.JOB_UNKNOWN,
+                f"there is no job {text!r}",
+                action=f"name it like {self.name(0)}, by its number (0 to {self.size - 1}), or like {axes}",
+            )
+        return int(jobs[0])
 
     @cached_property
     def shapes(self) -> tuple[Shape, ...]:
@@ -150,6 +185,16 @@ class Plan:
         size = self.config.execution.batch_size
         for n, start in enumerate(range(0, len(todo), size)):
             yield first_batch + n, todo[start : start + size]
+
+
+def _same(value: Scalar, text: str) -> bool:
+    """Whether a person who types `text` means an axis value."""
+    if isinstance(value, str):
+        return value == text
+    try:
+        return float(text) == value
+    except ValueError:
+        return False
 
 
 def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool]) -> Plan:

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from campaign import manifest
-from campaign.adapters import ledger
+from campaign.adapters import ledger, orders
 from campaign.adapters.lock import holder, holders
 from campaign.core.lifecycle import TERMINAL
-from campaign.core.model import State
+from campaign.core.model import Order, State
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
 
@@ -34,6 +34,7 @@ class Status:
     rate_per_s: float | None
     remaining_s: float | None
     failures: tuple[Mapping[str, Any], ...]
+    paused: str = ""  # by whom and since when; empty where it is not
     queue: tuple[Mapping[str, str], ...] = ()  # its jobs in SLURM's queue
     shards: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict
@@ -53,6 +54,7 @@ class Status:
             "total": self.total,
             "counts": dict(self.counts),
             "running_on": self.holder,
+            "paused": self.paused,
             "rate_per_s": self.rate_per_s,
             "remaining_s": self.remaining_s,
             "failures": [dict(f) for f in self.failures],
@@ -94,6 +96,7 @@ def read_status(layout: Layout) -> Status:
         rate_per_s=rate,
         remaining_s=remaining,
         failures=tuple(failures),
+        paused=_paused(layout),
         queue=_queue(layout),
         shards=shards,
     )
@@ -105,6 +108,11 @@ def _coordinator(layout: Layout, *, patient: bool) -> dict[str, Any] | None:
     while (held := holder(layout.metadata)) is not None and patient and time.monotonic() < deadline:
         time.sleep(COMMIT_S / 50)
     return held
+
+
+def _paused(layout: Layout) -> str:
+    standing = orders.read(layout.metadata)
+    return str(standing) if standing is not None and standing.order is Order.PAUSE else ""
 
 
 def _queue(layout: Layout) -> tuple[Mapping[str, str], ...]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, TextIO
 
@@ -48,6 +49,28 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+@contextmanager
+def counting(things: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many things, and how many bytes of them, long work has looked at, on a terminal or now and then in a log."""
+    console, said = Console(stderr=True), time.monotonic()
+
+    def words(done: int, size: int) -> str:
+        return f"{done} {things}, {size / 1e9:.3g} GB"
+
+    if not console.is_terminal:
+
+        def tell(done: int, size: int) -> None:
+            nonlocal said
+            if time.monotonic() - said > LINE_INTERVAL_S:
+                said = time.monotonic()
+                print(words(done, size), file=sys.stderr, flush=True)
+
+        yield tell
+        return
+    with console.status(words(0, 0)) as status:
+        yield lambda done, size: status.update(words(done, size))
 
 
 def line(progress: Progress) -> str:

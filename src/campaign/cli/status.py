@@ -45,6 +45,8 @@ def words(status: Status, *, verbose: bool = False) -> str:
         told.append(f"  running: process {held.get('pid')} on {held.get('host')} since {held.get('since')}")
         if status.rate_per_s:
             told.append(f"  {status.rate_per_s * 60:.1f} jobs/min, about {duration(status.remaining_s)} left")
+    if status.paused:
+        told.append(f"  {status.paused}")
     for name, who in status.shards.items():
         told.append(f"  running: {name}, process {who.get('pid')} on {who.get('host')} since {who.get('since')}")
     for job in status.queue:
@@ -67,6 +69,8 @@ def words(status: Status, *, verbose: bool = False) -> str:
 
 def _next(status: Status) -> str:
     """What to type where a campaign is neither running nor complete."""
+    if status.paused:
+        return f"campaign resume {status.directory}, then campaign run {status.directory}"
     waiting = sum(status.counts.get(word, 0) for word in ("pending", "queued", "running"))
     if waiting:
         return f"campaign run {status.directory}"

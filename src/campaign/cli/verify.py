@@ -1,0 +1,52 @@
+"""Read every product again and compare its checksum with the one that is recorded; `--requeue` makes spoilt ones again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from campaign.adapters.terminal import counting
+from campaign.cli.status import find_campaign
+from campaign.examine import revoke, verify_products
+from campaign.outcome import EXIT_DONE, EXIT_FOUND
+
+EPILOG = "exit codes: 0 every product is as recorded, 6 some are not"
+SHOWN = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
+    parser.add_argument(
+        "--requeue",
+        action="store_true",
+        help="send jobs whose product is spoilt back to pending, the file to quarantine",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="with --requeue: list the jobs, change nothing")
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """`campaign verify`."""
+    directory = find_campaign(arguments.campaign).root
+    with counting("products") as told:
+        count, damage = verify_products(directory, told)
+    requeued = bool(damage) and arguments.requeue and not arguments.dry_run
+    if requeued:
+        revoke(directory, damage)
+    if arguments.json:
+        told_of = [asdict(spoilt) for spoilt in damage]
+        print(json.dumps({"products": count, "damaged": told_of, "requeued": requeued}))
+        return EXIT_FOUND if damage else EXIT_DONE
+    print(f"{directory}: {count - len(damage)} of {count} products are as recorded")
+    for spoilt in damage[:SHOWN]:
+        print(f"  {spoilt.name}: {spoilt.path}: {spoilt.what}")
+    if len(damage) > SHOWN:
+        print(f"  and {len(damage) - SHOWN} more (--json lists all)")
+    if requeued:
+        print(f"{len(damage)} jobs went back to pending; next: campaign run {directory}")
+    elif damage:
+        print(f"next: campaign verify {directory} --requeue makes {len(damage)} jobs run again")
+    return EXIT_FOUND if damage else EXIT_DONE

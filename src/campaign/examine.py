@@ -1,0 +1,274 @@
+"""Looks after a campaign between its runs: audit, verify, tidy, consolidate, reproduce, with the adapters that fit."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign import conduct, durable
+from campaign.adapters.artifacts import ArtifactStore, read_any
+from campaign.adapters.local import SystemClock
+from campaign.adapters.lock import holder
+from campaign.analyse import audit as auditing
+from campaign.analyse import tidy as tidying
+from campaign.core.model import Outcome, Product, Record, Shape, Slot
+from campaign.errors import Code, FormatError, UsageError
+from campaign.layout import Layout
+from campaign.shards import live_shards
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from campaign.analyse.audit import Audit
+    from campaign.gather import Recovery
+    from campaign.plan import Plan, States
+
+Told = Callable[[int, int], None]
+
+
+def _threads() -> int:
+    """Enough to keep a parallel file system busy."""
+    return min(32, 4 * len(os.sched_getaffinity(0)))
+
+
+def audit_campaign(directory: Path, *, hashed: bool = False, told: Told = lambda *_: None) -> Audit:
+    """Account for every job, artifact and product of a campaign, without writing; `hashed` reads the products too."""
+    config, generator = conduct.read_config(directory)
+    layout = Layout(Path(config.directory))
+    plan = conduct.lay_out(config, generator)
+    found = auditing.audit(
+        plan, ArtifactStore(layout.root), lambda product: _wrong(layout, product, hashed=hashed),
+        hashed=hashed, threads=_threads(), ledger=_ledger_states(layout, plan), dataset=_dataset_states(layout), told=told,
+    )  # fmt: skip
+    return replace(found, quarantined=tuple(_quarantined(layout)))
+
+
+def _wrong(layout: Layout, product: Product, *, hashed: bool) -> str:
+    """What is wrong with a product on disk."""
+    path = layout.root / product.path
+    try:
+        size = path.stat().st_size
+        if size != product.size_bytes:
+            return f"{size} bytes, recorded with {product.size_bytes}"
+        if hashed and (digest := durable.sha256_of(path)) != product.sha256:
+            return f"SHA-256 {digest}, recorded with {product.sha256}"
+    except FileNotFoundError:
+        return "it is gone"
+    except OSError as error:
+        return f"it can't be read: {error.strerror or error}"
+    return ""
+
+
+def _ledger_states(layout: Layout, plan: Plan) -> States | None:
+    """What the ledger says; None where a coordinator has it, or there is none."""
+    from campaign.adapters import ledger
+
+    if not layout.ledger.exists() or holder(layout.metadata) is not None or live_shards(layout):
+        return None
+    return ledger.states(layout.ledger, plan.size)
+
+
+def _dataset_states(layout: Layout) -> States | None:
+    """What the dataset says; None while a coordinator is filling it, or where there is none."""
+    import xarray
+
+    if not (layout.dataset / "zarr.json").exists() or holder(layout.metadata) is not None or live_shards(layout):
+        return None
+    with xarray.open_zarr(layout.dataset, chunks=None) as dataset:
+        states: States = dataset["status"].to_numpy().reshape(-1)
+        return states
+
+
+def _quarantined(layout: Layout) -> Iterator[dict[str, str]]:
+    for path in sorted((layout.root / "quarantine").glob("*")):
+        if not path.name.endswith(".reason.txt"):
+            reason = path.with_suffix(".reason.txt")
+            yield {"file": path.name, "why": reason.read_text().strip() if reason.exists() else "no reason was left"}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A product that is not as recorded."""
+
+    job: int
+    name: str
+    path: str
+    what: str
+
+
+def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int, list[Damage]]:
+    """Read every product again and compare its checksum: (products, those that are not as recorded)."""
+    config, generator = conduct.read_config(directory)
+    layout, plan = Layout(Path(config.directory)), conduct.lay_out(config, generator)
+    artifacts = ArtifactStore(layout.root)
+    table = auditing.read_truth(plan, artifacts).table
+    count = [0]
+
+    def note(done: int, size: int) -> None:
+        count[0] = done
+        told(done, size)
+
+    products = auditing.products_of(plan, artifacts, table)
+    wrong = auditing.check_products(products, lambda p: _wrong(layout, p, hashed=True), _threads(), note)
+    damage = [Damage(job, plan.name(job), product.path, what) for job, product, what in wrong]
+    return count[0], damage
+
+
+def revoke(directory: Path, damage: list[Damage]) -> None:
+    """Send jobs whose product is spoilt back to pending; what is left of the product goes to quarantine."""
+    config, generator = conduct.read_config(directory)
+    layout, plan = Layout(Path(config.directory)), conduct.lay_out(config, generator)
+    with conduct.committing(plan, generator, layout) as gatherer:
+        artifacts = ArtifactStore(layout.root)
+        for spoilt in damage:
+            with contextlib.suppress(FileNotFoundError):
+                artifacts.set_aside(layout.root / spoilt.path, f"{spoilt.path}: {spoilt.what}")
+        why = {spoilt.job: f"{spoilt.path}: {spoilt.what}" for spoilt in damage}
+        gatherer.revoke(sorted(why), SystemClock().now_ms(), why)
+
+
+def consolidate(directory: Path, *, rebuild: bool = False) -> Recovery:
+    """Commit what waits, and bring ledger and dataset up to what is committed; `rebuild` makes both anew."""
+    config, generator = conduct.read_config(directory)
+    layout, plan = Layout(Path(config.directory)), conduct.lay_out(config, generator)
+    with (
+        conduct.held(plan, generator, layout),
+        contextlib.closing(conduct.open_gatherer(plan, generator, layout)) as gatherer,
+    ):
+        if rebuild:
+            gatherer.forget()
+        return conduct.recover(gatherer, layout)
+
+
+def waiting(directory: Path) -> dict[str, int]:
+    """What a consolidation would look at: files that wait, by kind."""
+    layout = Layout(directory)
+    artifacts = ArtifactStore(layout.root)
+    journals = list((layout.root / "staging").glob("journal*/*.jsonl"))
+    return {
+        "committed": len(artifacts.numbers()),
+        "staged": len(artifacts.staged()),
+        "single": len(artifacts.singles()),
+        "journals": len(journals),
+    }
+
+
+def tidy(directory: str | Path) -> pd.DataFrame:
+    """Every record below a directory as one row of a `pandas.DataFrame`; what can't be trusted is left out, with a warning.
+
+    The directory is that of a campaign, or any that holds artifacts of either form.
+    """
+    import warnings
+
+    import pandas as pd
+
+    root = Path(directory)
+    found = list(tidy_frames(root, lambda error: warnings.warn(error.message, stacklevel=2)))
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=list(tidying.COLUMNS))
+
+
+def tidy_frames(root: Path, refused: Callable[[FormatError], None]) -> Iterator[pd.DataFrame]:
+    """The same in pieces, so that memory stays bounded; UsageError where there is nothing."""
+    paths = tidying.find_artifacts(root)
+    if not paths:
+        raise UsageError(
+            Code.CAMPAIGN_MISSING,
+            f"there are no artifacts below {root}",
+            action="give the directory of a campaign, or one with batch_*.zip, single_*.json or */run_status.json",
+        )
+    return tidying.frames(paths, read_any, refused, root)
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A job that was run again elsewhere, beside what is recorded of it."""
+
+    name: str
+    directory: str
+    outcome: str
+    differences: tuple[str, ...]
+
+    @property
+    def identical(self) -> bool:
+        """Whether product and measurements are the same, bit for bit."""
+        return not self.differences
+
+    def to_json(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {**asdict(self), "identical": self.identical}
+
+
+def reproduce(directory: Path, job: str, into: Path) -> Reproduction:
+    """Run one completed job again below `into`, on this machine, and compare bit for bit with what is recorded."""
+    config, generator = conduct.read_config(directory)
+    plan = conduct.lay_out(config, generator)
+    number = plan.named(job)
+    known = _recorded(plan, ArtifactStore(Path(config.directory)), number)
+    again = _run_once(plan, number, known.attempt, into)
+    return Reproduction(known.name, str(into), str(again.outcome), tuple(_differences(known, again)))
+
+
+def _recorded(plan: Plan, artifacts: ArtifactStore, job: int) -> Record:
+    """The record that a completed job stands for."""
+    found = []
+    for number in artifacts.numbers():
+        with contextlib.suppress(FormatError):
+            found += [r for r in plan.own(artifacts.read(number).records) if r.job == job]
+    completed = [record for record in found if record.outcome is Outcome.COMPLETED]
+    if not completed:
+        last = f"; its last attempt {found[-1].outcome}" if found else ""
+        raise UsageError(
+            Code.JOB_UNKNOWN,
+            f"{plan.name(job)} has not completed{last}: there is nothing to compare with",
+            action="run the campaign first, or name a job that has completed",
+        )
+    return max(completed, key=lambda record: (record.attempt, record.batch))
+
+
+def _run_once(plan: Plan, job: int, attempt: int, into: Path) -> Record:
+    """One attempt at a job in a slot of its own, all of it below `into`."""
+    from campaign.assemble import SlotSpec, make_slots
+
+    layout = Layout(into)
+    layout.create()
+    config, shape = plan.config, plan.shapes[int(plan.shape_of[job])]
+    pool = make_slots(SlotSpec(str(layout.root), config.generator, config.options, str(layout.journals)), "reproduce")
+    ended: list[Record] = []
+
+    def hear(event: Any) -> None:
+        if event["event"] == "ended":
+            ended.append(Record.from_json(event["record"]))
+
+    try:
+        pool.run(_slot_here(shape), [plan.task(job, attempt, 0)], hear, lambda: False)
+    finally:
+        pool.close()
+    return ended[0]
+
+
+def _slot_here(shape: Shape) -> Slot:
+    """A slot of a shape with all its ranks on this machine."""
+    one = replace(shape, nodes=1)
+    cpus, gpus = tuple(range(one.cpus_per_node)), tuple(range(one.gpus_per_node))
+    return Slot(1, one, (socket.gethostname(),), (cpus,), (gpus,))
+
+
+def _differences(known: Record, again: Record) -> Iterator[str]:
+    if again.outcome is not Outcome.COMPLETED:
+        why = again.failure.message if again.failure else ""
+        yield f"outcome: {known.outcome} then, {again.outcome} now: {why}"
+        return
+    for one, other in zip(known.products, again.products, strict=True):
+        if one.sha256 != other.sha256:
+            yield f"product {one.path}: {one.size_bytes} bytes, SHA-256 {one.sha256} then; {other.size_bytes}, {other.sha256} now"
+    for name in sorted(known.measurements.keys() | again.measurements.keys()):
+        then, now = known.measurements.get(name), again.measurements.get(name)
+        if then != now:
+            yield f"measurement {name}: {then} then, {now} now"
+    if known.generator_version != again.generator_version:
+        yield f"generator version: {known.generator_version} then, {again.generator_version} now"
