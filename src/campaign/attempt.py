@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSION
 from campaign.core.model import Failure, Outcome, Product, Record, Task, Variable
+from campaign.crashpoints import reach
 from campaign.durable import fsync_directory, fsync_file, sha256_of
 from campaign.errors import CampaignError, Code, InputError, JobError, ProductError, StorageError
 from campaign.layout import Layout
@@ -166,6 +167,7 @@ def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product
             kept.with_suffix(".reason.txt").write_text(f"{note}: attempt at {target.name}, SHA-256 now {digest}\n")
             os.link(scratch, target)
     fsync_directory(target.parent)
+    reach("attempt.linked")
     return Product(str(target.relative_to(directory)), scratch.stat().st_size, digest), note
 
 

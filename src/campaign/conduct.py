@@ -223,13 +223,13 @@ def _settle_before_growth(plan: Plan, layout: Layout, shard: Shard | None) -> No
             f"{layout.root} would grow to {plan.size} jobs, and {', '.join(sorted(others))} still runs on the old ones",
             action="wait for it, or campaign stop it; then start again",
         )
-    old = manifest.fingerprints(layout)
     config, generator = read_config(layout.root)
-    with contextlib.closing(open_gatherer(lay_out(config, generator), generator, layout)) as gatherer:
+    old = lay_out(config, generator)
+    with contextlib.closing(open_gatherer(old, generator, layout)) as gatherer:
         recover(gatherer, layout)
-        if not np.array_equal(old, plan.fingerprints[: len(old)]):
+        if not np.array_equal(old.fingerprints, plan.fingerprints[: old.size]):
             gatherer.forget()
-    logger.warning("%s grows from %d to %d jobs; what is done stays done", layout.root, len(old), plan.size)
+    logger.warning("%s grows from %d to %d jobs; what is done stays done", layout.root, old.size, plan.size)
 
 
 def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> Recovery:

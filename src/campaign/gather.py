@@ -14,6 +14,7 @@ import numpy.typing as npt
 from campaign.attempt import blank_record, interrupted_record
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Failure, Outcome, Record, State
+from campaign.crashpoints import reach
 from campaign.errors import Code, FormatError
 from campaign.plan import MissingInput, Plan
 from campaign.ports import Artifacts, Begun, Commit, Journals, Ledger, ResultStore
@@ -96,6 +97,7 @@ class Gatherer:
         self._flush()
         if self._building:
             self._store.publish()
+            reach("rebuild.published")
             self._building = False
             self._ledger.put(FLUSHED, str(self._ledger.last_seq()))
 
@@ -116,9 +118,13 @@ class Gatherer:
             self._begin_dataset()
         late = [number for _, number in self._ledger.batches_after(int(self._ledger.get(FLUSHED, "0")))]
         damaged = self._bring_up(lambda: self._replay(late))
+        reach("recover.replayed")
         adopted, quarantined = self._adopt()
+        reach("recover.adopted")
         settled, interrupted = self._settle(journals)
+        reach("recover.settled")
         journals.clear()
+        reach("recover.cleared")
         self.flush()
         if damaged:  # what they held is unknown now: start over without them
             return self.recover(journals)
@@ -141,6 +147,7 @@ class Gatherer:
             damaged = self._replay(self._artifacts.numbers())
         if not self._building:
             self._ledger.put(FLUSHED, str(last))
+            reach("flush.marked")
         return damaged
 
     def _begin_dataset(self) -> None:
@@ -149,6 +156,7 @@ class Gatherer:
         self._speakers.clear()
         self._store.create()
         self._building = True
+        reach("rebuild.created")
 
     def _write_speakers(self) -> int:
         self._store.write(list(self._speakers.values()), {job: self._state(job) for job in self._speakers})
@@ -228,6 +236,7 @@ class Gatherer:
                     self._speakers[record.job] = record
         if commits:
             self._ledger.record(commits, {job: self.table.row(job) for job in jobs})
+            reach("ledger.recorded")
         if len(self._speakers) > SPEAKERS_KEPT:
             self._flush()
 

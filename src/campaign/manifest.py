@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from campaign import durable
 from campaign.adapters import provenance
+from campaign.crashpoints import reach
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
 from campaign.plan import Plan
@@ -45,6 +46,7 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
         return
     document = plan.config.document
     _save_plan(plan, layout)
+    reach("freeze.planned")
     durable.write_bytes(layout.config, _yaml(document))
     stamp = provenance.stamp(type(generator))
     first = stamp if known is None else {key: known[key] for key in stamp if key in known}

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.core.model import Failure, Outcome, Product, Record
+from campaign.crashpoints import reach
 from campaign.durable import fsync_directory
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
@@ -57,8 +58,10 @@ class ArtifactStore:
             file.write(pack(number, records, provenance))
             file.flush()
             os.fsync(file.fileno())
+        reach("seal.written")
         scratch.rename(target)
         fsync_directory(self.staging)
+        reach("seal.renamed")
         return target
 
     def staged(self) -> list[Path]:
@@ -91,6 +94,7 @@ class ArtifactStore:
         staged.rename(target)
         fsync_directory(target.parent)
         fsync_directory(self.staging)
+        reach("commit.promoted")
         return target
 
     def path(self, number: int) -> Path:

@@ -15,6 +15,7 @@ import zarr
 from zarr.codecs import ZstdCodec
 
 from campaign.core.model import Axis, Outcome, Record, State, Variable
+from campaign.crashpoints import reach
 from campaign.durable import fsync_directory, fsync_file, replace_directory
 from campaign.errors import Code, FormatError
 
@@ -126,11 +127,13 @@ class ZarrStore:
             known = [(job, v) for job, v in cells if v is not None]
             if known:
                 touched += self._overlay(root, variable, [job for job, _ in known], [v for _, v in known])
+        reach("flush.payload")
         touched += self._overlay(root, STATUS, list(states), [int(s) for s in states.values()])
         for path in touched:
             fsync_file(path)
         for directory in {path.parent for path in touched}:
             fsync_directory(directory)
+        reach("flush.status")
 
     def _declared(self) -> list[tuple[Variable, str]]:
         return [

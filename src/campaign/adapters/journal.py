@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from campaign.core.model import Record, Task
+from campaign.crashpoints import reach
 from campaign.ports import Begun
 
 SYNC_INTERVAL_S = 0.2
@@ -30,10 +31,12 @@ class JournalFile:
     def started(self, task: Task, at_ms: int) -> None:
         """Note that an attempt begins."""
         self._append({"start": [task.job, task.attempt, task.batch, at_ms]})
+        reach("journal.started")
 
     def ended(self, record: Record) -> None:
         """Note how it ended."""
         self._append({"end": record.to_json()})
+        reach("journal.ended")
 
     def close(self) -> None:
         """Make everything durable and close."""
