@@ -10,6 +10,7 @@ from campaign.config import load_config
 from campaign.core.model import Config
 from campaign.generators import find
 from campaign.plan import make_plan
+from tests import reliability
 
 PLUGINS = Path(__file__).parent / "plugins"
 
@@ -17,6 +18,38 @@ PLUGINS = Path(__file__).parent / "plugins"
 def pytest_collection_modifyitems(items):
     """Fast tests first, then slow ones, then those on a cluster."""
     items.sort(key=lambda item: ("tests/slurm" in str(item.path), item.get_closest_marker("slow") is not None))
+
+
+def pytest_addoption(parser):
+    parser.addoption("--reliability", action="store_true", help="write the table of docs/reliability.md")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Note which faults a test has shown to end as they should."""
+    report = yield
+    if report.when == "call" and report.passed:
+        item.config.stash.setdefault(SHOWN, {}).update(dict.fromkeys(reliability.rows_of(item)))
+    return report
+
+
+def pytest_sessionfinish(session, exitstatus):
+    """docs/reliability.md shows exactly the faults whose tests passed, where all of them ran."""
+    passed = session.config.stash.get(SHOWN, {})
+    wanted = dict.fromkeys(row for item in session.items for row in reliability.rows_of(item))
+    if session.config.getoption("--reliability") and exitstatus == 0 and passed.keys() == wanted.keys():
+        reliability.write(sorted(passed))
+        return
+    whole = session.config.args_source is session.config.ArgsSource.TESTPATHS and not (
+        session.config.option.keyword or session.config.option.markexpr or session.shouldfail or session.shouldstop
+    )
+    shown = set(reliability.shown())
+    if not passed.keys() <= shown or (whole and not shown <= wanted.keys()):
+        session.exitstatus = 1
+        print("\ndocs/reliability.md does not show what was tested: make reliability writes it")
+
+
+SHOWN = pytest.StashKey()
 
 
 @pytest.fixture(autouse=True)

@@ -45,7 +45,7 @@ def run_attempt(
     stopwatch = _Stopwatch(clock, report)
     started = clock.now_ms()
     record = blank_record(task, generator.version, started)
-    target = directory / task.product
+    target = Layout(directory).inside(task.product)
     scratch = Layout(directory).unfinished / f"{uuid.uuid4().hex}{target.suffix}"
     try:
         with _tidy(scratch):

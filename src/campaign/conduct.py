@@ -8,11 +8,13 @@ import importlib.util
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from campaign import manifest
 from campaign.adapters.local import SystemClock
@@ -320,7 +322,7 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
     cluster = await open_cluster(plan, place, layout, options.dashboard)
     try:
         if cluster.dashboard:
-            logger.info("Dask dashboard: %s", cluster.dashboard)
+            logger.info("Dask dashboard: %s%s", cluster.dashboard, tunnel(cluster.dashboard))
         with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
             observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
             execution = Execution(
@@ -333,6 +335,14 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
     finally:
         await cluster.close()
         layout.progress.unlink(missing_ok=True)
+
+
+def tunnel(address: str) -> str:
+    """What to type elsewhere to reach a page on the loopback of this host; empty where it is not on the loopback."""
+    url = urlsplit(address)
+    if url.hostname not in ("127.0.0.1", "localhost"):
+        return ""
+    return f" (from elsewhere: ssh -N -L {url.port}:127.0.0.1:{url.port} {socket.gethostname()}, then open it there)"
 
 
 def _require_packages(generator: Generator, plan: Plan) -> None:

@@ -50,8 +50,8 @@ def audit_campaign(directory: Path, *, hashed: bool = False, told: Told = lambda
 
 def _wrong(layout: Layout, product: Product, *, hashed: bool) -> str:
     """What is wrong with a product on disk."""
-    path = layout.root / product.path
     try:
+        path = layout.inside(product.path)
         size = path.stat().st_size
         if size != product.size_bytes:
             return f"{size} bytes, recorded with {product.size_bytes}"
@@ -59,6 +59,8 @@ def _wrong(layout: Layout, product: Product, *, hashed: bool) -> str:
             return f"SHA-256 {digest}, recorded with {product.sha256}"
     except FileNotFoundError:
         return "it is gone"
+    except ValueError as error:
+        return str(error)
     except OSError as error:
         return f"it can't be read: {error.strerror or error}"
     return ""
@@ -126,8 +128,8 @@ def revoke(directory: Path, damage: list[Damage]) -> None:
     with conduct.committing(plan, generator, layout) as gatherer:
         artifacts = ArtifactStore(layout.root)
         for spoilt in damage:
-            with contextlib.suppress(FileNotFoundError):
-                artifacts.set_aside(layout.root / spoilt.path, f"{spoilt.path}: {spoilt.what}")
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                artifacts.set_aside(layout.inside(spoilt.path), f"{spoilt.path}: {spoilt.what}")
         why = {spoilt.job: f"{spoilt.path}: {spoilt.what}" for spoilt in damage}
         gatherer.revoke(sorted(why), SystemClock().now_ms(), why)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,13 @@ class Layout:
     def logs(self) -> Path:
         """What coordinator and slots print."""
         return self.root / "logs"
+
+    def inside(self, relative: str) -> Path:
+        """A path below the campaign's directory; ValueError for one that leaves it, as a record of somebody else may say."""
+        path = PurePosixPath(relative)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"{relative!r} leaves the campaign's directory")
+        return self.root / path
 
     def create(self) -> None:
         """Make the directories; OSError where the file system refuses."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +20,7 @@ from campaign.assemble import slot_command
 from campaign.attempt import blank_record
 from campaign.core.model import Outcome, Record, Shape, Slot
 from campaign.ports import Begun
+from campaign.testing.faults import ScriptedLauncher
 
 
 @pytest.fixture
@@ -38,8 +40,6 @@ def pool(tmp_path, scripted_plan):
         own = [Slot(n, shape, ("here",), ((),), ((),)) for n in range(slots)]
 
         def run(*jobs, attempt=1, timeout_s=20.0, stopped=lambda: False, slot=0):
-            from dataclasses import replace
-
             events = []
             tasks = [replace(plan.task(j, attempt, 0), timeout_s=timeout_s) for j in jobs]
             left = pool.run(own[slot], tasks, events.append, stopped)
@@ -246,3 +246,33 @@ def test_a_slot_knows_what_it_was_given(pool):
     assert known["CAMPAIGN_RANKS"] == known["CAMPAIGN_THREADS"] == known["OMP_NUM_THREADS"] == "1"
     assert known["CAMPAIGN_NODES"] == "here"
     assert known["CAMPAIGN_DIRECTORY"]
+
+
+@pytest.mark.parametrize(
+    ("script", "outcomes", "started"),
+    [
+        (["ok"], [Outcome.COMPLETED, Outcome.COMPLETED], 1),
+        (["refuse", "ok"], [Outcome.INTERRUPTED, Outcome.COMPLETED], 2),
+        (["unready", "ok"], [Outcome.INTERRUPTED, Outcome.COMPLETED], 2),
+        (["dies", "ok"], [Outcome.INTERRUPTED, Outcome.COMPLETED], 2),
+        (["dies_at_work", "ok"], [Outcome.INTERRUPTED, Outcome.COMPLETED], 2),
+    ],
+)
+def test_a_launcher_that_fails_costs_an_attempt_and_the_next_start_is_fresh(
+    script, outcomes, started, scripted_plan, tmp_path
+):
+    plan = scripted_plan()
+
+    def complete(task):
+        return replace(blank_record(task, "1", 0), outcome=Outcome.COMPLETED)
+
+    launcher = ScriptedLauncher(complete, script)
+    pool = SlotPool(launcher, JournalFile(tmp_path / "journal.jsonl"), SystemClock(), blank_record)
+    events = []
+    slot = Slot(0, Shape(), ("here",), ((),), ((),))
+    assert pool.run(slot, [plan.task(job, 1, 0) for job in (0, 1)], events.append, lambda: False) == []
+    pool.close()
+    ended = [Record.from_json(e["record"]) for e in events if e["event"] == "ended"]
+    assert [record.outcome for record in ended] == outcomes
+    assert all(not record.failure.blames_job for record in ended if record.failure)
+    assert len(launcher.started) == started

@@ -174,3 +174,7 @@ def test_a_person_may_ask_for_more_slots_than_a_laptop_has_cores():
     node = widened(Node("laptop", 2), Shape(threads=2), 3)
     assert (node.cpus, capacity(Shape(threads=2), [node])) == (6, 3)
     assert widened(Node("big", 64), Shape(), 3).cpus == 64
+
+
+def test_a_limit_of_memory_on_a_node_where_nobody_counts_it_takes_no_room():
+    assert capacity(Shape(memory_bytes=2**30), [Node("laptop", 3)]) == 3

@@ -91,6 +91,7 @@ def test_failures_end_with_their_own_code_and_can_be_retried(scripted_yaml, dire
     assert (xr.open_zarr(directory / "results.zarr").status == State.COMPLETED).all()
 
 
+@pytest.mark.fault("Ctrl-C", "running jobs end and are committed; the same command goes on")
 def test_ctrl_c_drains_and_the_same_command_goes_on(scripted_yaml, directory):
     path = scripted_yaml(realizations="20", options="{seconds: 0.1}")
     process = start(path, start_new_session=True)
@@ -108,6 +109,7 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(scripted_yaml, directory):
     assert f"60 completed ({60 - done} completed in this run)" in out
 
 
+@pytest.mark.fault("Ctrl-C twice", "running jobs are ended, unblamed; the same command goes on")
 def test_a_second_ctrl_c_stops_at_once(scripted_yaml, directory):
     path = scripted_yaml(realizations="1", options="{script: {r0000/mock_z1.000: [hang, ok]}}")
     process = start(path, start_new_session=True)
@@ -124,6 +126,7 @@ def test_a_second_ctrl_c_stops_at_once(scripted_yaml, directory):
     assert run(path)[0] == 0
 
 
+@pytest.mark.fault("a second coordinator is started", "refused, with host, process and time of the first")
 def test_a_second_coordinator_is_refused_by_name(scripted_yaml, directory):
     path = scripted_yaml(realizations="20", options="{seconds: 0.4}")
     first = start(path)
@@ -161,6 +164,9 @@ def test_a_dry_run_prints_what_would_run_and_touches_nothing(scripted_yaml, dire
     assert json.loads(run(path, "--dry-run", "--json")[1])["would_run"] == []
 
 
+@pytest.mark.fault(
+    "an input is missing from the beginning", "found before anything is spent; picked up when it is there"
+)
 def test_missing_inputs_are_reported_and_picked_up_when_they_come(scripted_yaml, directory, tmp_path):
     inputs = tmp_path / "inputs"
     inputs.mkdir()
@@ -191,6 +197,10 @@ def children_of(pid):
     return found
 
 
+@pytest.mark.fault(
+    "coordinators, workers and slots are killed again and again",
+    "dataset and products are those of an undisturbed campaign, byte for byte",
+)
 @pytest.mark.slow
 def test_killed_at_any_moment_the_campaign_ends_as_if_undisturbed(scripted_yaml, directory, tmp_path):
     """Coordinator, worker and slot processes die of SIGKILL again and again; the oracle is what the jobs themselves wrote."""
@@ -243,6 +253,7 @@ def parents_of_slots(pid):
     return sorted(found)
 
 
+@pytest.mark.fault("a worker is killed", "what ran on it runs again, unblamed; nothing else does")
 @pytest.mark.slow
 def test_workers_die_and_the_coordinator_goes_on(scripted_yaml, directory, tmp_path):
     truth = tmp_path / "truth.txt"
@@ -264,6 +275,7 @@ def test_workers_die_and_the_coordinator_goes_on(scripted_yaml, directory, tmp_p
     assert sum(begun.values()) <= 90 + 2 * len(killed)
 
 
+@pytest.mark.fault("a coordinator is killed", "its workers and slots are gone within seconds")
 @pytest.mark.slow
 def test_nothing_outlives_a_killed_coordinator(scripted_yaml, directory):
     process = start(scripted_yaml(realizations="50", options="{seconds: 0.2}"))
@@ -302,6 +314,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", path], check=True)
 
 
+@pytest.mark.fault("the disk is full", "the run stops with exit code 3; the next one goes on")
 @pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_nothing_is_lost(scripted_yaml, small_disk):
     ballast = small_disk / "ballast"
@@ -318,6 +331,7 @@ def test_a_full_disk_stops_the_run_and_nothing_is_lost(scripted_yaml, small_disk
     assert (xr.open_zarr(root / "results.zarr").status == State.COMPLETED).all()
 
 
+@pytest.mark.fault("no slot can be started", "the run stops with exit code 3 and says why; no job is blamed")
 def test_a_generator_that_can_not_start_is_told_and_ends(scripted_yaml, directory):
     code, _, err = run(scripted_yaml(options="{slot_fails: true}"))
     assert code == 3
@@ -327,3 +341,32 @@ def test_a_generator_that_can_not_start_is_told_and_ends(scripted_yaml, director
     assert status["counts"] == {"pending": 12}, "no job is blamed for it"
     assert {f["code"] for f in status["failures"]} == {"slot.unready"}
     assert run(scripted_yaml(options="{slot_fails: false}"))[0] == 0
+
+
+@pytest.mark.fault("`campaign stop` from another shell", "running jobs end and are committed; the same command goes on")
+@pytest.mark.fault("`campaign abort` from another shell", "running jobs are ended, unblamed; the same command goes on")
+def test_orders_from_another_shell_are_obeyed(scripted_yaml, directory):
+    path = scripted_yaml(realizations="20", options="{seconds: 0.1, script: {r0001/mock_z1.000: [hang, ok]}}")
+    process = start(path)
+    wait_for(lambda: len(products(directory)) > 5 if directory.exists() else False)
+    paused = command("pause", directory, "--reason", "quota")
+    assert f"obeyed by process {process.pid}" in paused.stdout
+    seen = wait_for(lambda: (s := json.loads(command("status", directory, "--json").stdout))["paused"] and s)
+    assert seen["paused"].endswith("quota")
+    assert run(path)[0] in (3, 5)
+    assert command("resume", directory).returncode == 0
+    assert command("abort", directory, "--wait", "30").returncode == 0
+    code, _, err = finish(process)
+    assert code == 3, err
+    assert "jobs are started again" in err
+    assert "Traceback" not in err
+    done = len(products(directory))
+    assert 5 < done < 60
+    assert command("stop", directory).stdout.endswith("nothing to stop\n")
+    again = start(path)
+    wait_for(lambda: len(products(directory)) > done + 2)
+    assert command("stop", directory, "--wait", "30").returncode == 0
+    assert finish(again)[0] == 3
+    code, out, _ = run(path)
+    assert code == 0
+    assert "60 completed" in out

@@ -141,6 +141,7 @@ def truth_of(study, count):
     return lambda: len(study.attempts()) >= count
 
 
+@pytest.mark.fault("a node of the allocation dies", "what ran on it runs again on others, unblamed")
 def test_a_node_that_dies_costs_its_jobs_an_attempt_and_nobody_else(slurm, study):
     study.write(
         realizations=8, seconds=1.0, jobs="[{where: {redshift: 0.5}, resources: {ranks_per_job: 4, nodes_per_job: 2}}]"
@@ -159,6 +160,7 @@ def test_a_node_that_dies_costs_its_jobs_an_attempt_and_nobody_else(slurm, study
     assert twice <= 1 or f"{twice} attempts ended twice" in out + err
 
 
+@pytest.mark.fault("a step of a multi-rank job is cancelled", "the job runs again, unblamed")
 def test_a_step_that_is_cancelled_is_tried_again_and_not_blamed(slurm, study):
     study.write(realizations=2, seconds=3.0, resources="{ranks_per_job: 2, slots: 1}")
     process = study.start(*slurm.salloc("-N1"))
@@ -172,6 +174,7 @@ def test_a_step_that_is_cancelled_is_tried_again_and_not_blamed(slurm, study):
     assert study.states() == {"completed": 6}
 
 
+@pytest.mark.fault("the workers' step is cancelled", "workers are started again, what ran on them runs again")
 def test_workers_whose_step_is_cancelled_are_replaced(slurm, study):
     study.write(realizations=6, seconds=1.5)
     process = study.start(*slurm.salloc("-N2"))
@@ -183,6 +186,7 @@ def test_workers_whose_step_is_cancelled_are_replaced(slurm, study):
     assert study.states() == {"completed": 18}
 
 
+@pytest.mark.fault("the allocation is revoked", "the next run goes on")
 def test_an_allocation_that_is_revoked_ends_the_run_and_the_next_goes_on(slurm, study):
     study.write(realizations=4, seconds=1.0)
     process = study.start(*slurm.salloc("-N2"))
@@ -195,6 +199,7 @@ def test_an_allocation_that_is_revoked_ends_the_run_and_the_next_goes_on(slurm, 
     assert study.states() == {"completed": 12}
 
 
+@pytest.mark.fault("a coordinator in an allocation is killed", "it leaves no step; the next one goes on")
 def test_a_coordinator_that_is_killed_leaves_no_step_and_the_next_one_goes_on(slurm, study):
     study.write(realizations=3, seconds=2.0, resources="{ranks_per_job: 2}")
     script = f"{' '.join(study.command())}; {' '.join(study.command())}"

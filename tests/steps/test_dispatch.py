@@ -239,3 +239,61 @@ def test_nodes_whose_own_allocation_ends_take_only_what_ends_before(make):
         assert lease.starts_until_ms is not None
     if "ends" in leases:
         assert seconds_of(leases["ends"].calls[0].task) < 50
+
+
+def test_a_job_that_ran_out_of_memory_gets_a_larger_slot_as_far_as_the_node_has_it(scripted_plan):
+    plan = scripted_plan("resources.memory_per_slot=1 GiB", realizations="1", redshifts="[0.5]")
+    table = JobTable.empty(1)
+    table.memory_failures[0] = 1  # in an earlier run
+    dispatcher = Dispatcher(plan, table, iter(range(100)).__next__, Durations(0.99), LaunchRate(1e9, 1))
+    assert dispatcher.next_leases(0.0, None, 0) == []
+    dispatcher.join(Node("n0", 4, memory_bytes=3 * 2**30))
+    sizes = []
+    for _ in range(4):
+        (lease,) = dispatcher.next_leases(100.0, None, 0)
+        sizes.append(lease.slot.shape.memory_bytes / 2**30)
+        dispatcher.slots.release(lease.slot.number)
+        table.memory_failures[0] += 1
+        dispatcher.retry(0, 0.0)
+    assert sizes == [1.5, 2.25, 2.25, 2.25]
+
+
+def test_a_job_that_ran_out_of_time_gets_more_also_after_a_restart(make):
+    dispatcher = make(nodes=1, realizations="1")
+    dispatcher._table.timeouts[:] = [0, 1, 2]
+    given = {c.task.job: c.task.timeout_s for lease in dispatcher.next_leases(0.0, None, 0) for c in lease.calls}
+    assert given == {0: 36.0, 1: 54.0, 2: 81.0}
+
+
+def test_a_job_goes_to_another_node_if_there_is_one(make):
+    dispatcher = make(nodes=2, cpus=1, realizations="1")
+    first = dispatcher.next_leases(0.0, None, 0)
+    bad = first[0]
+    job = bad.calls[0].task.job
+    for lease in first:
+        dispatcher.slots.release(lease.slot.number)
+    dispatcher.retry(job, 0.0, bad.slot.nodes)
+    again = [lease for lease in dispatcher.next_leases(50.0, None, 0) if lease.calls[0].task.job == job]
+    (slot,) = [lease.slot for lease in again] or [None]
+    assert slot is not None
+    assert slot.nodes != bad.slot.nodes
+
+
+def test_a_job_that_failed_on_every_node_goes_anywhere(make):
+    dispatcher = make(nodes=2, cpus=1, realizations="1", redshifts="[0.5]")
+    (lease,) = dispatcher.next_leases(0.0, None, 0)
+    dispatcher.slots.release(lease.slot.number)
+    dispatcher.retry(0, 0.0, ("n0", "n1"))
+    assert len(dispatcher.next_leases(50.0, None, 0)) == 1
+
+
+def test_nobody_waits_behind_a_job_that_avoids_the_free_node(make):
+    dispatcher = make(nodes=2, cpus=1, realizations="4")
+    first = dispatcher.next_leases(0.0, None, 0)
+    bad, other = first
+    dispatcher.slots.release(bad.slot.number)
+    dispatcher.retry(bad.calls[0].task.job, 0.0, bad.slot.nodes)
+    (lease,) = dispatcher.next_leases(50.0, None, 0)
+    assert lease.slot.nodes == bad.slot.nodes
+    assert lease.calls[0].task.job != bad.calls[0].task.job
+    assert other.slot.nodes != bad.slot.nodes

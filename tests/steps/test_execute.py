@@ -8,7 +8,7 @@ import pytest
 
 from campaign.attempt import blank_record, run_attempt
 from campaign.core.lifecycle import JobTable, Row
-from campaign.core.model import Failure, Node, Outcome, State
+from campaign.core.model import Failure, Node, Order, Outcome, State
 from campaign.errors import StoppedError, StorageError
 from campaign.execute import Execution
 from campaign.generators import find
@@ -52,6 +52,7 @@ class Bench:
         self.numbers = iter(range(1000))
         self.seen = []
         self.execution = None
+        self.orders = lambda: None
 
     def go(self, until=None):
         self.execution = Execution(
@@ -65,6 +66,7 @@ class Bench:
             self.observe,
             self.left_s,
             self.history,
+            orders=self.orders,
         )
         self.until = until
         return asyncio.run(self.execution.run())
@@ -358,6 +360,7 @@ def test_what_overruns_into_the_last_seconds_is_stopped_and_committed(bench):
     assert states(it) == {"pending": 12}
 
 
+@pytest.mark.fault("no slot comes up on one of several nodes", "the node is put aside")
 def test_a_node_on_which_no_slot_comes_up_is_put_aside(bench, scripted_plan):
     cold = Failure("SlotUnready", "slot.unready", "no GPU", phase="warm_up", blames_job=False)
 
@@ -380,3 +383,103 @@ def test_a_node_on_which_no_slot_comes_up_is_put_aside(bench, scripted_plan):
     assert states(it) == {"completed": 12}
     assert it.seen[-1].nodes == 1
     assert len([r for r in it.memory.records if r.failure is not None]) == 3
+
+
+@pytest.mark.fault("jobs fail on one node and complete on others", "the node is put aside, the jobs complete elsewhere")
+def test_a_node_on_which_jobs_fail_is_put_aside_and_their_jobs_complete_elsewhere(bench, scripted_plan):
+    crash = Failure("SIGSEGV", "slot.crashed", "it crashed")
+
+    def run(task):
+        record = blank_record(task, "1", 0)
+        if it.cluster.where == "sick":
+            return replace(record, outcome=Outcome.FAILED, failure=crash)
+        return replace(record, outcome=Outcome.COMPLETED, duration_s=1.0)
+
+    plan = scripted_plan("resources.slots=auto", realizations="12")
+    it = bench(plan=plan, nodes=(Node("sick", 1), Node("well", 1)), run=run)
+    work = it.cluster._work
+
+    def on_its_node(lease):
+        it.cluster.where = lease.slot.nodes[0]
+        yield from work(lease)
+
+    it.cluster._work = on_its_node
+    it.go()
+    assert states(it) == {"completed": 36}
+    assert it.seen[-1].nodes == 1
+    assert len([r for r in it.memory.records if r.failure is not None]) == 5
+
+
+@pytest.mark.fault("every job fails", "the run stops after some twenty jobs")
+def test_a_campaign_that_fails_everywhere_stops_early_and_says_so(bench, scripted_plan):
+    plan = scripted_plan(realizations="40")
+
+    def run(task):
+        failure = Failure("ValueError", "generator.raised", "a wrong constant\nmore")
+        return replace(blank_record(task, "1", 0), outcome=Outcome.FAILED, failure=failure)
+
+    it = bench(plan=plan, run=run)
+    with pytest.raises(StoppedError, match=r"20 of the latest 20 jobs failed.*a wrong constant"):
+        it.go()
+    assert len({r.job for r in it.memory.records}) < 30
+
+
+def test_a_job_that_kills_its_slot_for_ever_fails_alone(bench):
+    killed = Failure("SIGKILL", "slot.killed", "the slot process ended with SIGKILL", blames_job=False)
+    good = lambda task: replace(blank_record(task, "1", 0), outcome=Outcome.COMPLETED, duration_s=1.0)  # noqa: E731
+
+    def run(task):
+        if task.job == 5:
+            return replace(blank_record(task, "1", 0), outcome=Outcome.INTERRUPTED, failure=killed)
+        return good(task)
+
+    it = bench(run=run)
+    it.go()
+    assert states(it) == {"completed": 11, "failed": 1}
+    assert len([r for r in it.memory.records if r.job == 5]) == 11
+    assert all(len([r for r in it.memory.records if r.job == j]) == 1 for j in range(12) if j != 5)
+
+
+def test_attempts_are_counted_across_restarts(bench, scripted_plan, tmp_path, clock):
+    plan = scripted_plan(options="{script: {r0000/mock_z0.500: [raise]}}")
+    it = bench(plan=plan)
+
+    def first_failure(progress):
+        return any(f["name"] == "r0000/mock_z0.500" for f in progress.failures)
+
+    it.go(until=first_failure)
+    for _ in range(3):
+        again = Bench(plan, tmp_path, clock)
+        again.table = again.memory.table = it.table
+        again.go(until=first_failure)
+    row = it.table.row(0)
+    assert (row.state, row.failures, row.attempt) == (State.FAILED, 3, 3)
+
+
+@pytest.mark.parametrize(("order", "stopped_by"), [(Order.STOP, "stop"), (Order.ABORT, "abort")])
+def test_a_person_ends_a_run_from_anywhere(bench, order, stopped_by):
+    it = bench()
+    it.orders = lambda: order if it.seen and it.seen[-1].done_this_run >= 4 else None
+    summary = it.go()
+    assert summary.stopped_by == stopped_by
+    assert 4 <= summary.completed < 12
+    assert states(it) == {"pending": 12 - summary.completed, "completed": summary.completed}
+
+
+def test_a_paused_run_starts_nothing_and_goes_on_when_it_is_told_to(bench):
+    it = bench()
+    held = []
+
+    def orders():
+        done = it.seen[-1].done_this_run if it.seen else 0
+        if done < 4 or len(held) > 10:
+            return Order.RESUME if held else None
+        held.append(done)
+        return Order.PAUSE
+
+    it.orders = orders
+    summary = it.go()
+    assert summary.completed == 12
+    assert len(held) > 10
+    assert held[-1] - held[0] <= 4, "what was in flight, and no more"
+    assert held[-1] == held[4]

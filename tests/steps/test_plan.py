@@ -60,7 +60,9 @@ def _plan_of(batch_size):
 def load_small(batch_size):
     from campaign.core.model import Config, Execution, Resources
 
-    execution = Execution(batch_size, 3, "constant", 1, 1, 60, "shuffled", "skip_job", 30, "redshift", 0.999, 1.0, RULES)
+    execution = Execution(
+        batch_size, 3, "constant", 1, 1, 60, "shuffled", "skip_job", 30, "redshift", 0.999, 1.0, RULES
+    )
     axes = (Axis("realization", (0, 1, 2, 3)), Axis("redshift", (0.5, 1.0, 2.0)))
     options = find("scripted").options().model_dump()
     return Config(

@@ -38,7 +38,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     MISSING_INPUT = "missing_input"
     INTERRUPTED = "interrupted"  # the infrastructure ended it; the job is not to blame
-    REVOKED = "revoked"  # no attempt: the product is lost, and every attempt up to this number counts no more
+    REVOKED = "revoked"  # no attempt: the product is lost, and what was committed before counts no more
     REQUEUED = "requeued"  # no attempt: a person sent the job back to pending after the attempt of this number
 
 

@@ -51,7 +51,8 @@ class _Room:
         """How many node shares of `shape` fit."""
         by_cpu = len(self.cpus) // shape.cpus_per_node
         by_gpu = len(self.gpus) // shape.gpus_per_node if shape.gpus_per_node else by_cpu
-        by_memory = int(min(self.memory // shape.memory_per_node, by_cpu)) if shape.memory_per_node else by_cpu
+        counted = shape.memory_per_node and self.memory != inf
+        by_memory = min(int(self.memory // shape.memory_per_node), by_cpu) if counted else by_cpu
         return max(0, min(by_cpu, by_gpu, by_memory))
 
 

@@ -142,6 +142,7 @@ def _act(outcome: str, task: Task, target: Path, measured: dict[str, Any]) -> di
     """Do what the script says; returns the measurements where the attempt goes on."""
     actions: dict[str, Callable[[], Any]] = {
         "ok": lambda: time.sleep(task.config["seconds"]),
+        "slow": lambda: time.sleep(1.0),
         "raise": lambda: _raise(ValueError("the script says so")),
         "fatal": lambda: _raise(JobError(Code.INPUT_NOT_FINITE, "a column is not finite")),
         "missing_input": lambda: _raise(InputError(Code.INPUT_MISSING, "the input went away")),
