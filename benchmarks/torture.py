@@ -26,6 +26,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=40_000)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--poisoned", type=int, default=90)
+    parser.add_argument("--seconds", type=float, default=0.03, help="time of a job: kills must not outlast the jobs")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="leave the campaign in this directory")
     parser.add_argument("--json", action="store_true")
@@ -37,6 +38,7 @@ def main() -> int:
         directory.mkdir(parents=True, exist_ok=True)
         report = Torture(
             directory, chosen.jobs // REDSHIFTS, REDSHIFTS, chosen.kills, chosen.poisoned, chosen.seed,
+            seconds=chosen.seconds, shortest_life_s=2.5, longest_life_s=7.5, peace_s=1.5,
             tell=lambda words: print(words, file=sys.stderr, flush=True),
         ).run()  # fmt: skip
     if chosen.json:

@@ -102,7 +102,9 @@ class Torture:
     seed: int = 1
     seconds: float = 0.0  # of a job
     batch_size: int = 100
-    longest_life_s: float = 4.0
+    shortest_life_s: float = 1.0
+    longest_life_s: float = 5.0
+    peace_s: float = 0.5  # between two kills of workers and slots, at least; at most three times as long
     damages: bool = True
     tell: Callable[[str], None] = lambda _: None
 
@@ -158,7 +160,7 @@ class Torture:
     def _live(self, config: Path, stream: random.Random, report: Report) -> bool:
         """One life of a coordinator, from its start to its death; False where it came to its end."""
         point = self._next_point(stream, report)
-        life_s = 1.0 + self.longest_life_s * stream.random()
+        life_s = self.shortest_life_s + (self.longest_life_s - self.shortest_life_s) * stream.random()
         count = 1 if point.startswith("recover") else stream.randint(1, 3)
         process = self._start(config, {crashpoints.VARIABLE: f"{point}:{count}"} if point else {})
         ended = self._molest(process, time.monotonic() + (POINT_PATIENCE_S if point else life_s), stream, report)
@@ -191,13 +193,13 @@ class Torture:
 
     def _molest(self, process: subprocess.Popen[bytes], until: float, stream: random.Random, report: Report) -> bool:
         """Kill workers and slots of a coordinator until its time has come; True where it ended by itself."""
-        next_kill = time.monotonic() + 1.5 + stream.random()
+        next_kill = time.monotonic() + 1.0 + self.peace_s * (1 + stream.random())
         while time.monotonic() < until:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.05)
                 return True
             if time.monotonic() > next_kill:
-                next_kill = time.monotonic() + 0.5 + stream.random()
+                next_kill = time.monotonic() + self.peace_s * (1 + 2 * stream.random())
                 self._kill_one(process.pid, stream, report)
         return False
 
