@@ -118,7 +118,8 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
         chain = _chain(layout, plan, options)
         if (gatherer.table.state == State.PENDING).any():
             _begin(chain, gatherer.table)
-        summary = _run_pending(plan, generator, books, layout, options)
+        with _ending_with(chain):
+            summary = _run_pending(plan, generator, books, layout, options)
         chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
         gatherer.flush()
         return _outcome(gatherer.table.state, layout, summary)
@@ -141,10 +142,22 @@ def _run_shard(plan: Plan, generator: Generator, layout: Layout, options: Option
             committer = ShardCommitter(ArtifactStore(layout.root), stamp, partial(commit, at_work=True))
             numbers = Numbers(gatherer.next_number, shard)
             books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s())
-        summary = _run_pending(plan, generator, books, layout, options)
+        with _ending_with(chain):
+            summary = _run_pending(plan, generator, books, layout, options)
         with commit(COMMIT_WAIT_S) as gatherer:
             chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
             return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary)
+
+
+@contextlib.contextmanager
+def _ending_with(chain: Chain) -> Iterator[None]:
+    """Let a campaign that fails everywhere take its chain along: a successor would only fail as well."""
+    try:
+        yield
+    except StoppedError as error:
+        if error.code is Code.CAMPAIGN_FAILING:
+            chain.end(complete=True)
+        raise
 
 
 def _ordered_to_end(summary: Summary | None) -> bool:

@@ -41,6 +41,7 @@ class Code(StrEnum):
     CHAIN_ENDED = "chain.ended"
     CAMPAIGN_PAUSED = "campaign.paused"
     JOB_UNKNOWN = "job.unknown"
+    CAMPAIGN_FAILING = "campaign.failing"
 
 
 class CampaignError(Exception):

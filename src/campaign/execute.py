@@ -124,6 +124,7 @@ class Execution:
         self._order: Order | None = None  # the one that was obeyed last
         self._asked_s = -ORDERS_POLL_S
         self._stopped_by = self._fault = ""
+        self._fault_code = Code.RUN_STOPPED
         self._tally = Tally(clock.monotonic_s())
         self._journal_of: tuple[str, dict[tuple[int, int], Begun | Record]] = (
             "",
@@ -163,8 +164,9 @@ class Execution:
         await asyncio.to_thread(self._committer.flush)
         self._observe(self.progress())
         if self._fault:
+            again = "start again" if self._fault_code is Code.RUN_STOPPED else "campaign retry --run"
             raise StoppedError(
-                Code.RUN_STOPPED, self._fault, action="mend that, then start again: nothing that was done is lost"
+                self._fault_code, self._fault, action=f"mend that, then {again}: nothing that was done is lost"
             )
         tally, left = self._tally, int(np.count_nonzero(self._table.state == State.PENDING))
         usage = tally.node_time.usage(self._clock.monotonic_s())
@@ -193,9 +195,10 @@ class Execution:
         if order is Order.ABORT:
             self._abandon_all("the run was aborted")
 
-    def _give_up(self, why: str) -> None:
-        """Storage, slots or nodes refuse: going on would only fail every job in turn."""
-        self._fault = self._fault or why
+    def _give_up(self, why: str, code: Code = Code.RUN_STOPPED) -> None:
+        """Storage, slots or nodes refuse, or everything fails: going on would only fail every job in turn."""
+        if not self._fault:
+            self._fault, self._fault_code = why, code
         self.drain(why)
 
     def progress(self) -> Progress:
@@ -386,7 +389,7 @@ class Execution:
         if why := self._health.trouble_with(node):
             self._put_node_aside(node, f"{why}: {first_line(failure)}")
         if why := self._health.trouble_everywhere():
-            self._give_up(f"{why}; the last: {first_line(failure)}")
+            self._give_up(f"{why}; the last: {first_line(failure)}", Code.CAMPAIGN_FAILING)
 
     def _put_node_aside(self, node: str, why: str) -> None:
         """A node on which things fail takes no more jobs; without any other the run gives up."""
