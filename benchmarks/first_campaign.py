@@ -100,8 +100,8 @@ def plan(work: Path, small: bool) -> list[Figure]:
     path = work / "plan.yaml"
     path.write_text(NOOP.format(realizations=realizations, base=work).replace("scripted", "galaxies"))
     program = (
-        "import json, resource, time\nfrom pathlib import Path\nfrom campaign import conduct\n"
-        f"begin = time.perf_counter()\nplan = conduct.lay_out(*conduct.read_config(Path({str(path)!r})))\n"
+        "import json, resource, time\nfrom pathlib import Path\nfrom campaign import opening\n"
+        f"begin = time.perf_counter()\nplan = opening.lay_out(*opening.read_config(Path({str(path)!r})))\n"
         "assert sum(len(jobs) for _, jobs in plan.batches()) == plan.size\n"
         "print(json.dumps([plan.size, time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))"
     )

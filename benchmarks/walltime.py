@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from campaign.conduct import lay_out, read_config
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Node, Outcome
 from campaign.core.packing import LaunchRate
 from campaign.core.walltime import Durations
 from campaign.dispatch import Dispatcher
 from campaign.execute import FLUSH_MIN_S
+from campaign.opening import lay_out, read_config
 
 WALLTIME_S, STARTUP_S = 3600.0, 20.0
 YAML = """

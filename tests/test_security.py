@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from campaign import conduct
+from campaign import conduct, opening
 from campaign.adapters.local import SystemClock
 from campaign.attempt import run_attempt
 from campaign.errors import ConfigError, UsageError
@@ -70,7 +70,7 @@ def test_a_product_that_would_leave_the_directory_is_refused(product, scripted_p
 )
 def test_a_naming_scheme_that_leaves_the_directory_is_refused(scripted_yaml, scheme):
     def plan():
-        return conduct.lay_out(load(scripted_yaml(), f"outputs.naming_scheme='{scheme}'"), find("scripted"))
+        return opening.lay_out(load(scripted_yaml(), f"outputs.naming_scheme='{scheme}'"), find("scripted"))
 
     with pytest.raises(UsageError):
         plan()

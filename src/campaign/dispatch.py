@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from campaign.core import lifecycle
+from campaign.core.backlog import Backlog
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import FailureClass, JobCall, Lease, Node, Record, Shape, Slot, State
 from campaign.core.packing import LaunchRate, Placement, SlotTable
@@ -57,42 +57,6 @@ class _Ready:
     job: int
 
 
-class _Backlog:
-    """Jobs that no batch has taken yet, in the order of the plan."""
-
-    def __init__(self, order: npt.NDArray[np.int64], kind_of: npt.NDArray[np.int64]) -> None:
-        self._order, self._kind_of = order, kind_of[order]
-        self._left = np.ones(len(order), bool)
-        self._first = 0
-        self.count = len(order)
-        self._counts = np.bincount(self._kind_of) if len(order) else np.zeros(1, int)
-
-    def take(self, count: int, kind: int | None = None) -> list[int]:
-        """The next jobs, or the next of one kind."""
-        places = self._next_places(count) if kind is None else self._places_of(kind, count)
-        self._left[places] = False
-        self.count -= len(places)
-        np.subtract.at(self._counts, self._kind_of[places], 1)
-        if kind is None and len(places):
-            self._first = int(places[-1]) + 1
-        return [int(job) for job in self._order[places]]
-
-    def _next_places(self, count: int) -> npt.NDArray[np.int64]:
-        """The first places that are left, found without looking at all of them."""
-        stop = self._first + count
-        while (found := np.flatnonzero(self._left[self._first : stop])).size < min(count, self.count):
-            stop += max(count, stop - self._first)
-        return self._first + found[:count]
-
-    def _places_of(self, kind: int, count: int) -> npt.NDArray[np.int64]:
-        left = self._left[self._first :] & (self._kind_of[self._first :] == kind)
-        return self._first + np.flatnonzero(left)[:count]
-
-    def kinds(self) -> list[int]:
-        """Kinds of which jobs are left."""
-        return [int(kind) for kind in np.flatnonzero(self._counts)]
-
-
 class Dispatcher:
     """Decides which jobs start in which slots. Every method is told the time."""
 
@@ -117,7 +81,7 @@ class Dispatcher:
         self._shapes = list(plan.shapes)  # those of the plan, then those of jobs that need more memory
         self._kind_of = plan.shape_of * self._groups + plan.duration_group_of
         self._avoided: dict[int, frozenset[str]] = {}  # job -> nodes on which it failed
-        self._backlog = _Backlog(order, self._kind_of)
+        self._backlog = Backlog(order, self._kind_of)
         self._ready: dict[int, deque[_Ready]] = {}
         self._retries: list[tuple[float, int]] = [(-np.inf, job) for job in starved]  # heap of (due, job)
         self._became_ready = self._put_back = self._leases_made = 0

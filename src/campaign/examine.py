@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from campaign import conduct, durable
+from campaign import durable, opening
 from campaign.adapters.artifacts import ArtifactStore, read_any
 from campaign.adapters.local import SystemClock
 from campaign.adapters.lock import holder
@@ -38,9 +38,9 @@ def _threads() -> int:
 
 def audit_campaign(directory: Path, *, hashed: bool = False, told: Told = lambda *_: None) -> Audit:
     """Account for every job, artifact and product of a campaign, without writing; `hashed` reads the products too."""
-    config, generator = conduct.read_config(directory)
+    config, generator = opening.read_config(directory)
     layout = Layout(Path(config.directory))
-    plan = conduct.lay_out(config, generator)
+    plan = opening.lay_out(config, generator)
     found = auditing.audit(
         plan, ArtifactStore(layout.root), lambda product: _wrong(layout, product, hashed=hashed),
         hashed=hashed, threads=_threads(), ledger=_ledger_states(layout, plan), dataset=_dataset_states(layout), told=told,
@@ -105,8 +105,8 @@ class Damage:
 
 def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int, list[Damage]]:
     """Read every product again and compare its checksum: (products, those that are not as recorded)."""
-    config, generator = conduct.read_config(directory)
-    layout, plan = Layout(Path(config.directory)), conduct.lay_out(config, generator)
+    config, generator = opening.read_config(directory)
+    layout, plan = Layout(Path(config.directory)), opening.lay_out(config, generator)
     artifacts = ArtifactStore(layout.root)
     table = auditing.read_truth(plan, artifacts).table
     count = [0]
@@ -123,9 +123,9 @@ def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int,
 
 def revoke(directory: Path, damage: list[Damage]) -> None:
     """Send jobs whose product is spoilt back to pending; what is left of the product goes to quarantine."""
-    config, generator = conduct.read_config(directory)
-    layout, plan = Layout(Path(config.directory)), conduct.lay_out(config, generator)
-    with conduct.committing(plan, generator, layout) as gatherer:
+    config, generator = opening.read_config(directory)
+    layout, plan = Layout(Path(config.directory)), opening.lay_out(config, generator)
+    with opening.committing(plan, generator, layout) as gatherer:
         artifacts = ArtifactStore(layout.root)
         for spoilt in damage:
             with contextlib.suppress(FileNotFoundError, ValueError):
@@ -136,15 +136,15 @@ def revoke(directory: Path, damage: list[Damage]) -> None:
 
 def consolidate(directory: Path, *, rebuild: bool = False) -> Recovery:
     """Commit what waits, and bring ledger and dataset up to what is committed; `rebuild` makes both anew."""
-    config, generator = conduct.read_config(directory)
-    layout, plan = Layout(Path(config.directory)), conduct.lay_out(config, generator)
+    config, generator = opening.read_config(directory)
+    layout, plan = Layout(Path(config.directory)), opening.lay_out(config, generator)
     with (
-        conduct.held(plan, generator, layout),
-        contextlib.closing(conduct.open_gatherer(plan, generator, layout)) as gatherer,
+        opening.held(plan, generator, layout),
+        contextlib.closing(opening.open_gatherer(plan, generator, layout)) as gatherer,
     ):
         if rebuild:
             gatherer.forget()
-        return conduct.recover(gatherer, layout)
+        return opening.recover(gatherer, layout)
 
 
 def waiting(directory: Path) -> dict[str, int]:
@@ -207,8 +207,8 @@ class Reproduction:
 
 def reproduce(directory: Path, job: str, into: Path) -> Reproduction:
     """Run one completed job again below `into`, on this machine, and compare bit for bit with what is recorded."""
-    config, generator = conduct.read_config(directory)
-    plan = conduct.lay_out(config, generator)
+    config, generator = opening.read_config(directory)
+    plan = opening.lay_out(config, generator)
     number = plan.named(job)
     known = _recorded(plan, ArtifactStore(Path(config.directory)), number)
     again = _run_once(plan, number, known.attempt, into)

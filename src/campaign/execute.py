@@ -13,12 +13,13 @@ from campaign.attempt import interrupted_record
 from campaign.commits import Commits
 from campaign.core.health import Health
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Lease, Node, Order, Outcome, Record, Slot, State, Task
+from campaign.core.model import Lease, Order, Outcome, Record, Slot, State, Task
 from campaign.core.packing import LaunchRate
 from campaign.core.usage import Usage
 from campaign.core.walltime import Durations
 from campaign.dispatch import Dispatcher
 from campaign.errors import Code, StoppedError
+from campaign.nodes import Nodes
 from campaign.plan import Plan
 from campaign.ports import (
     Begun,
@@ -60,9 +61,6 @@ FLUSH_MIN_S = 10.0
 
 FLUSH_FACTOR = 3.0
 """How many of the slowest flushes so far are kept for it."""
-
-NODES_PATIENCE_S = 60.0
-"""How long a run that no node can serve waits for one."""
 
 LAUNCH_BURST = 16
 WALLTIME = "walltime"
@@ -109,7 +107,7 @@ class Execution:
         nodes_hoped_for: int = 0,
         orders: Callable[[], Order | None] = lambda: None,
     ) -> None:
-        self._nodes_hoped_for, self._orders = nodes_hoped_for, orders
+        self._orders = orders
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
         self._commits = Commits(committer, clock, plan.config.execution.flush_interval_s)
         self._journals, self._clock, self._observe, self._allocation_left_s = journals, clock, observe, left_s
@@ -131,9 +129,8 @@ class Execution:
             {},
         )  # of the worker that was lost last
         self._room, self._look_again_s = True, 0.0  # whether a lease may fit that did not before; when to look anyhow
-        self._unservable_since: float | None = None
         self._health = Health(self._policy.max_failure_rate)
-        self._put_aside: set[str] = set()
+        self._nodes = Nodes(self._dispatcher, cluster, clock, self._health, self._tally.node_time, nodes_hoped_for)
         self._begun_slots: set[int] = set()  # slots whose first job has completed
         self._cut = False
 
@@ -223,7 +220,7 @@ class Execution:
             slots=self._dispatcher.capacity(),
             draining=self._draining,
             failures=tuple(self._tally.failures),
-            nodes=len(self._dispatcher.slots.nodes),
+            nodes=self._nodes.count,
             allocation_left_s=self._allocation_left_s(),
         )
 
@@ -255,9 +252,10 @@ class Execution:
             logger.info("the allocation ends in %.0f s: no job is started that would not end before", left)
             self.drain(WALLTIME)
         self._cluster.demand(self._dispatcher.waiting + len(self._leases))
-        self._miss_nodes(now)
+        if why := self._nodes.missing(busy=bool(self._leases)):
+            self._give_up(why)
         if self._plan.config.slurm.give_back and not (self._dispatcher.waiting or self._dispatcher.retries):
-            self._give_back()
+            self._nodes.give_back()
 
     def _cut_off(self) -> None:
         """What still runs when only the time for the last commit is left would be lost with everything else."""
@@ -276,25 +274,6 @@ class Execution:
         tasks = {call.task.job: call.task for call in lease.calls}
         self._leases[lease.number] = _Flying(lease.slot, tasks, self._dispatcher.slots.share(lease.slot))
         self._lease_of |= dict.fromkeys(tasks, lease.number)
-
-    def _miss_nodes(self, now: float) -> None:
-        """Give up where no node can run what waits, and none is coming."""
-        misfit = None if self._leases else self._dispatcher.unplaceable()
-        if misfit is None or self._cluster.expects_nodes():
-            self._unservable_since = None
-        elif self._unservable_since is None:
-            self._unservable_since = now
-        elif now - self._unservable_since > NODES_PATIENCE_S:
-            nodes = len(self._dispatcher.slots.nodes)
-            self._give_up(
-                f"for {NODES_PATIENCE_S:g} s none of the {nodes} nodes that are left could hold a job: {misfit}"
-            )
-
-    def _give_back(self) -> None:
-        """Release nodes for which no job is left, as long as some other one is."""
-        idle = self._dispatcher.slots.idle_nodes()
-        if idle and len(idle) < len(self._dispatcher.slots.nodes):
-            self._cluster.release(idle)
 
     # In: events -> verdicts -> batches that are complete.
 
@@ -317,33 +296,14 @@ class Execution:
                 self._release(number)
             case LeaseLost(lease=number, worker=worker, error=error):
                 self._settle_lost(number, worker)
-                if error and (number >= 0 or not worker or not self._dispatcher.slots.nodes):
+                if error and (number >= 0 or not worker or not self._nodes.count):
                     self._give_up(f"a worker can't go on: {error}")
                 elif error:
                     logger.warning("a node can't be used: %s", error)
             case NodeJoined(node=node):
-                self._node_joined(node)
+                self._nodes.join(node)
             case NodeLost(name=name):
-                self._node_lost(name)
-
-    def _node_joined(self, node: Node) -> None:
-        if node.name in self._put_aside:
-            return
-        self._dispatcher.join(node)
-        self._tally.node_time.join(node.name, self._clock.monotonic_s())
-        if len(self._dispatcher.slots.nodes) == self._nodes_hoped_for:
-            passed = self._tally.elapsed_s(self._clock.monotonic_s())
-            logger.info("all %d nodes are there after %.1f s", self._nodes_hoped_for, passed)
-
-    def _node_lost(self, name: str) -> None:
-        """A node is gone: what ran on it, or on slots that it was part of, is ended and runs again, unblamed."""
-        self._tally.node_time.leave(name, self._clock.monotonic_s())
-        self._health.forget([name])
-        slots = self._dispatcher.leave(name)
-        if not self._draining:
-            logger.warning("node %s is gone; %d slots go with it", name, len(slots))
-        if slots:
-            self._cluster.abandon(slots, f"node {name} is gone")
+                self._nodes.lose(name, expected=self._draining)
 
     def _job_ended(self, record: Record) -> None:
         job = record.job
@@ -384,23 +344,10 @@ class Execution:
         failure = record.failure
         if failure is not None and failure.code in STORAGE_CODES:
             self._give_up(f"{record.name} could not write: {first_line(failure)}")
-        node = slot.nodes[0]
-        self._health.note(record, node)
-        if why := self._health.trouble_with(node):
-            self._put_node_aside(node, f"{why}: {first_line(failure)}")
+        if why := self._nodes.watch(record, slot.nodes[0]):
+            self._give_up(why)
         if why := self._health.trouble_everywhere():
             self._give_up(f"{why}; the last: {first_line(failure)}", Code.CAMPAIGN_FAILING)
-
-    def _put_node_aside(self, node: str, why: str) -> None:
-        """A node on which things fail takes no more jobs; without any other the run gives up."""
-        if node in self._put_aside:
-            return
-        if set(self._dispatcher.slots.nodes) <= {node}:
-            self._give_up(why)
-            return
-        self._put_aside.add(node)
-        logger.warning("node %s is put aside: %s", node, why)
-        self._node_lost(node)
 
     def _note_end(self, record: Record, nodes: float) -> None:
         self._tally.note(record, nodes, self._clock.monotonic_s())

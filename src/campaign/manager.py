@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NewType
 
-from campaign import conduct, submit
+from campaign import conduct, opening, submit
 from campaign.assemble import PROVISIONED, find_place
 from campaign.core.lifecycle import estimate
 from campaign.core.model import State
@@ -110,7 +110,7 @@ class CampaignManager:
     def retry_failed_jobs(self, campaign_id: CampaignID, max_attempts: int = 3) -> RetryReport:
         """Give every failed job up to `max_attempts` more attempts, with the configured backoff, in a new batch job."""
         directory, settings = Path(campaign_id), (*self._settings, f"execution.max_retries={max_attempts - 1}")
-        config, generator = conduct.read_config(directory, settings)
+        config, generator = opening.read_config(directory, settings)
         submit.refuse_second(Layout(directory))
         names = conduct.requeue(config, generator, FAILED)
         if not names:
@@ -121,8 +121,8 @@ class CampaignManager:
     def validate_configuration(self, config_path: str | Path) -> ValidationReport:
         """Every mistake at once; raises nothing for a wrong configuration."""
         try:
-            config, generator = conduct.read_config(Path(config_path), self._settings)
-            plan = conduct.lay_out(config, generator)
+            config, generator = opening.read_config(Path(config_path), self._settings)
+            plan = opening.lay_out(config, generator)
         except ConfigError as error:
             return ValidationReport(False, error.problems, str(error), 0, 0)  # noqa: FBT003
         except CampaignError as error:
@@ -131,8 +131,8 @@ class CampaignManager:
 
     def estimate_resources(self, config_path: str | Path) -> ResourceEstimate:
         """Time, core hours and storage, from the campaign's own jobs where some have run."""
-        config, generator = conduct.read_config(Path(config_path), self._settings)
-        plan = conduct.lay_out(config, generator)
+        config, generator = opening.read_config(Path(config_path), self._settings)
+        plan = opening.lay_out(config, generator)
         seconds, size, measured = read_measured_cost(Layout(Path(config.directory)))
         shape, place = config.resources.shape, find_place(config)
         slots = place.capacity(config) if place.kind == PROVISIONED else config.slurm.nodes * place.capacity(config)
@@ -148,7 +148,7 @@ class CampaignManager:
         )
 
     def _submit(self, path: Path, settings: Sequence[str]) -> tuple[CampaignID, str]:
-        config, generator = conduct.read_config(path, settings)
+        config, generator = opening.read_config(path, settings)
         submission = submit.Submission(
             str(path.absolute()), tuple(settings), str(Path.cwd()), self._options, self._array, self._chain
         )

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from campaign.assemble import follow, follows
-from campaign.conduct import DEFAULT_DASHBOARD, Options, read_config, run_campaign
+from campaign.conduct import DEFAULT_DASHBOARD, Options, run_campaign
 from campaign.errors import CampaignError
+from campaign.opening import read_config
 from campaign.outcome import EXIT_CODES, EXIT_DONE, EXIT_FAILURE, EXIT_RESUMABLE, Outcome, closing_words
 from campaign.shards import Shard
 

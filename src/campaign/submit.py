@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from campaign import conduct, durable
+from campaign import durable, opening
 from campaign.adapters.provenance import now
 from campaign.adapters.slurm import batch
 from campaign.adapters.slurm.allocation import job_here
@@ -95,9 +95,9 @@ def refuse_second(layout: Layout) -> None:
 def lay_out_and_submit(submission: Submission, config: Config, generator: Generator) -> tuple[str, Path]:
     """Lay out the campaign, and submit its first batch job, unless one is in the queue already; (number, script)."""
     layout = Layout(Path(config.directory))
-    plan = conduct.lay_out(config, generator)
+    plan = opening.lay_out(config, generator)
     refuse_second(layout)
-    with conduct.held(plan, generator, layout):
+    with opening.held(plan, generator, layout):
         pass
     return submit(submission, config)
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from campaign import conduct
+from campaign import conduct, opening
 from tests.conftest import PLUGINS, SCRIPTED
 
 SCRIPT = "{r0001/mock_z0.500: [raise], r0002/mock_z1.000: [hang, ok]}"
@@ -45,7 +45,7 @@ def run_again():
     """Run a campaign in this process, as `campaign run DIRECTORY` does."""
 
     def run(directory, *settings):
-        config, generator = conduct.read_config(directory, settings)
+        config, generator = opening.read_config(directory, settings)
         return conduct.run_campaign(config, generator, conduct.Options(plain=True, dashboard=None))
 
     return run

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import campaign
-from campaign import conduct, crashpoints, manifest
+from campaign import crashpoints, manifest, opening
 from campaign.core.model import State
 from campaign.errors import LockedError, StoppedError, UsageError
 from campaign.layout import Layout
@@ -69,8 +69,8 @@ def test_another_science_is_refused_with_the_next_version(ran, run_again, settin
      "slurm.nodes=7", "execution.max_retries=9", "execution.policy={timeout: {time_factor: 2}}"],
 )  # fmt: skip
 def test_how_it_is_run_may_change(ran, setting):
-    config, generator = conduct.read_config(ran, [setting])
-    manifest.freeze(conduct.lay_out(config, generator), Layout(ran), generator)
+    config, generator = opening.read_config(ran, [setting])
+    manifest.freeze(opening.lay_out(config, generator), Layout(ran), generator)
 
 
 def test_growth_waits_for_shards_at_work(ran, run_again):

@@ -90,14 +90,14 @@ def test_what_is_lost_is_made_again(ran, stream, run_again, name):
 COMMITS = """
 import sys
 from pathlib import Path
-from campaign import conduct, examine
+from campaign import opening
 from campaign.attempt import run_attempt
 from campaign.adapters.local import SystemClock
 from dataclasses import replace
 
-config, generator = conduct.read_config(Path(sys.argv[1]), ["science.realizations=8"])
-plan = conduct.lay_out(config, generator)
-with conduct.committing(plan, generator, conduct.Layout(Path(config.directory))) as gatherer:
+config, generator = opening.read_config(Path(sys.argv[1]), ["science.realizations=8"])
+plan = opening.lay_out(config, generator)
+with opening.committing(plan, generator, opening.Layout(Path(config.directory))) as gatherer:
     for number, jobs in plan.batches(gatherer.table.state, gatherer.next_number):
         records = [run_attempt(plan.task(int(j), 1, number), generator, Path(config.directory), SystemClock()) for j in jobs]
         gatherer.commit([(number, [replace(r, verdict="completed") for r in records])])

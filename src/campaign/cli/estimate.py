@@ -9,9 +9,9 @@ from pathlib import Path
 
 from campaign.adapters.terminal import duration
 from campaign.assemble import find_place
-from campaign.conduct import read_config
 from campaign.core.lifecycle import estimate
 from campaign.layout import Layout
+from campaign.opening import read_config
 from campaign.outcome import EXIT_DONE
 from campaign.status import read_measured_cost
 

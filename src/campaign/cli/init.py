@@ -6,7 +6,7 @@ import argparse
 from importlib.resources import files
 from pathlib import Path
 
-from campaign import conduct
+from campaign import opening
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
 
@@ -34,9 +34,9 @@ def command(arguments: argparse.Namespace) -> int:
             f"wrote {arguments.config}; next: campaign validate {arguments.config} && campaign run {arguments.config}"
         )
         return EXIT_DONE
-    config, generator = conduct.read_config(arguments.config, arguments.settings)
-    plan, layout = conduct.lay_out(config, generator), Layout(Path(config.directory))
-    with conduct.held(plan, generator, layout):
+    config, generator = opening.read_config(arguments.config, arguments.settings)
+    plan, layout = opening.lay_out(config, generator), Layout(Path(config.directory))
+    with opening.held(plan, generator, layout):
         pass
     print(
         f"{layout.root}: {plan.size} jobs, {len(plan.missing)} of them without input; next: campaign run {arguments.config}"

@@ -13,9 +13,9 @@ from typing import Any
 
 from campaign import manifest
 from campaign.assemble import find_place
-from campaign.conduct import lay_out, read_config
 from campaign.core.model import Config
 from campaign.layout import Layout
+from campaign.opening import lay_out, read_config
 from campaign.outcome import EXIT_DONE
 from campaign.plan import Plan
 from campaign.ports import Generator

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from campaign import conduct
+from campaign import conduct, opening
 from campaign.core.model import State
 from campaign.outcome import EXIT_DONE, closing_words
 
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign retry`."""
-    config, generator = conduct.read_config(arguments.campaign)
+    config, generator = opening.read_config(arguments.campaign)
     states = [State[word.upper()] for word in arguments.state or RETRIED]
     names = conduct.requeue(config, generator, states, dry_run=arguments.dry_run)
     _report(arguments, names)

@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from campaign.conduct import read_config
 from campaign.layout import Layout
+from campaign.opening import read_config
 from campaign.outcome import EXIT_DONE
 from campaign.status import Status, read_status
 

@@ -10,7 +10,7 @@ import json
 import time
 from pathlib import Path
 
-from campaign import conduct, submit
+from campaign import opening, submit
 from campaign.adapters.slurm import batch
 from campaign.cli.status import words
 from campaign.layout import Layout
@@ -48,14 +48,14 @@ def _positive(text: str) -> int:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign submit`."""
-    config, generator = conduct.read_config(arguments.config, arguments.settings)
+    config, generator = opening.read_config(arguments.config, arguments.settings)
     layout = Layout(Path(config.directory))
     submission = submit.Submission(
         config=str(arguments.config.absolute()), settings=tuple(arguments.settings), workdir=str(Path.cwd()),
         options=arguments.options, array=arguments.array, chain=arguments.chain,
     )  # fmt: skip
     if arguments.dry_run:
-        conduct.lay_out(config, generator)
+        opening.lay_out(config, generator)
         script, text = submit.script_of(submission, config, submit.next_number(layout))
         if arguments.json:
             print(json.dumps({"script": str(script), "text": text, "submitted": None}))

@@ -6,8 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from campaign.conduct import lay_out, read_config
 from campaign.errors import ConfigError
+from campaign.opening import lay_out, read_config
 from campaign.outcome import EXIT_DONE, EXIT_USAGE
 
 

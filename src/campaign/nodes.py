@@ -1,0 +1,88 @@
+"""Nodes that come, go, fail and are given back, as a run sees them."""
+
+from __future__ import annotations
+
+import logging
+
+from campaign.core.health import Health
+from campaign.core.model import Node, Record
+from campaign.core.usage import NodeTime
+from campaign.dispatch import Dispatcher
+from campaign.ports import Clock, Cluster
+from campaign.tally import first_line
+
+logger = logging.getLogger("campaign")
+
+NODES_PATIENCE_S = 60.0
+"""How long a run that no node can serve waits for one."""
+
+
+class Nodes:
+    """Tells the dispatcher which nodes there are. `hoped_for` are those that an allocation has."""
+
+    def __init__(
+        self, dispatcher: Dispatcher, cluster: Cluster, clock: Clock, health: Health, time: NodeTime, hoped_for: int
+    ) -> None:
+        self._dispatcher, self._cluster, self._clock = dispatcher, cluster, clock
+        self._health, self._time, self._hoped_for = health, time, hoped_for
+        self._begin_s = clock.monotonic_s()
+        self._put_aside: set[str] = set()
+        self._unservable_since: float | None = None
+
+    @property
+    def count(self) -> int:
+        """Nodes that take jobs."""
+        return len(self._dispatcher.slots.nodes)
+
+    def join(self, node: Node) -> None:
+        """A node is there; one that was put aside stays there."""
+        if node.name in self._put_aside:
+            return
+        self._dispatcher.join(node)
+        self._time.join(node.name, self._clock.monotonic_s())
+        if self.count == self._hoped_for:
+            passed = self._clock.monotonic_s() - self._begin_s
+            logger.info("all %d nodes are there after %.1f s", self._hoped_for, passed)
+
+    def lose(self, name: str, *, expected: bool = False) -> None:
+        """A node is gone: what ran on it, or on slots that it was part of, is ended and runs again, unblamed."""
+        self._time.leave(name, self._clock.monotonic_s())
+        self._health.forget([name])
+        slots = self._dispatcher.leave(name)
+        if not expected:
+            logger.warning("node %s is gone; %d slots go with it", name, len(slots))
+        if slots:
+            self._cluster.abandon(slots, f"node {name} is gone")
+
+    def watch(self, record: Record, node: str) -> str:
+        """Put a node aside on which things fail; why the run can't go on where there is no other, or empty."""
+        self._health.note(record, node)
+        why = self._health.trouble_with(node)
+        if not why or node in self._put_aside:
+            return ""
+        why = f"{why}: {first_line(record.failure)}"
+        if set(self._dispatcher.slots.nodes) <= {node}:
+            return why
+        self._put_aside.add(node)
+        logger.warning("node %s is put aside: %s", node, why)
+        self.lose(node)
+        return ""
+
+    def missing(self, *, busy: bool) -> str:
+        """Why the run should give up waiting for nodes; empty while it may go on."""
+        now = self._clock.monotonic_s()
+        misfit = None if busy else self._dispatcher.unplaceable()
+        if misfit is None or self._cluster.expects_nodes():
+            self._unservable_since = None
+            return ""
+        if self._unservable_since is None:
+            self._unservable_since = now
+        if now - self._unservable_since <= NODES_PATIENCE_S:
+            return ""
+        return f"for {NODES_PATIENCE_S:g} s none of the {self.count} nodes that are left could hold a job: {misfit}"
+
+    def give_back(self) -> None:
+        """Release nodes for which no job is left, as long as some other one is."""
+        idle = self._dispatcher.slots.idle_nodes()
+        if idle and len(idle) < self.count:
+            self._cluster.release(idle)
