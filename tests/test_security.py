@@ -10,7 +10,8 @@ import pytest
 from campaign import conduct, opening
 from campaign.adapters.local import SystemClock
 from campaign.attempt import run_attempt
-from campaign.errors import ConfigError, UsageError
+from campaign.core.model import Outcome
+from campaign.errors import ConfigError, JobError, UsageError
 from campaign.generators import find
 from campaign.layout import Layout
 from tests.conftest import load
@@ -58,9 +59,10 @@ def test_the_dashboard_s_tunnel_is_told():
 @pytest.mark.parametrize("product", ["../outside.txt", "/tmp/outside.txt", "catalogs/../../outside.txt"])
 def test_a_product_that_would_leave_the_directory_is_refused(product, scripted_plan, tmp_path):
     task = replace(scripted_plan().task(0, 1, 0), product=product)
-    with pytest.raises(ValueError, match="leaves the campaign's directory"):
-        run_attempt(task, find("scripted"), tmp_path / "inner", SystemClock())
-    with pytest.raises(ValueError, match="leaves the campaign's directory"):
+    record = run_attempt(task, find("scripted"), tmp_path / "inner", SystemClock())
+    assert record.outcome is Outcome.FAILED
+    assert "leaves the campaign's directory" in record.failure.message
+    with pytest.raises(JobError, match="leaves the campaign's directory"):
         Layout(tmp_path).inside(product)
     assert not (tmp_path / "outside.txt").exists()
 

@@ -45,11 +45,11 @@ def run_attempt(
     stopwatch = _Stopwatch(clock, report)
     started = clock.now_ms()
     record = blank_record(task, generator.version, started)
-    target = Layout(directory).inside(task.product)
-    scratch = Layout(directory).unfinished / f"{uuid.uuid4().hex}{target.suffix}"
+    scratch = Layout(directory).unfinished / f"{uuid.uuid4().hex}{Path(task.product).suffix}"
     try:
         with _tidy(scratch):
             stopwatch.phase("prepare")
+            target = Layout(directory).inside(task.product)
             target.parent.mkdir(parents=True, exist_ok=True)
             scratch.parent.mkdir(parents=True, exist_ok=True)
             lead(scratch)
@@ -60,7 +60,7 @@ def run_attempt(
                 raise _undeclared(
                     "", f"can't be found: generate returned {type(measured).__name__}, not a mapping of values"
                 )
-            measurements = _check(generator.variables(task.config), measured)
+            measurements = checked(generator.variables(task.config), measured)
             stopwatch.phase("verify")
             generator.verify(task, scratch, measured)
             product, note = _put_in_place(scratch, target, directory)
@@ -171,13 +171,13 @@ def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product
     return Product(str(target.relative_to(directory)), scratch.stat().st_size, digest), note
 
 
-def _check(declared: Sequence[Variable], measured: Mapping[str, Any]) -> dict[str, Any]:
-    """The measurements as JSON knows them; JobError where one is not what the generator declares."""
+def checked(declared: Sequence[Variable], measured: Mapping[str, Any], *, whole: bool = True) -> dict[str, Any]:
+    """The measurements as JSON knows them; JobError where one is not what the generator declares, or, if `whole`, absent."""
     known = {v.name: v for v in declared}
     absent = sorted(known.keys() - measured.keys())
-    if absent:
+    if absent and whole:
         raise _undeclared(absent[0], "is declared and was not returned")
-    checked = {}
+    found = {}
     for name, value in measured.items():
         if name not in known:
             raise _undeclared(name, "is not declared")
@@ -185,10 +185,10 @@ def _check(declared: Sequence[Variable], measured: Mapping[str, Any]) -> dict[st
         if np.shape(value) != wanted:
             raise _undeclared(name, f"has shape {np.shape(value)} and is declared with {wanted}")
         try:
-            checked[name] = _plain(_converted(np.asarray(value), known[name].dtype))
+            found[name] = _plain(_converted(np.asarray(value), known[name].dtype))
         except (TypeError, ValueError, OverflowError) as error:
             raise _undeclared(name, f"does not fit its declared type {known[name].dtype}: {error}") from error
-    return checked
+    return found
 
 
 def _converted(value: npt.NDArray[Any], dtype: str) -> Any:

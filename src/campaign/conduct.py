@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 DEFAULT_DASHBOARD = "127.0.0.1:8787"
 
+Orders = Callable[[], Order | None]
+
 logger = logging.getLogger("campaign")
 
 
@@ -71,22 +73,27 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
 
 def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
     """All steps, from a plan to a dataset."""
+    from campaign.adapters.orders import OrderBox
+
+    orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us
     refuse_while_paused(layout)
     if options.shard is not None:
-        return _run_shard(plan, generator, layout, options, options.shard)
+        return _run_shard(plan, generator, layout, options, options.shard, orders)
     with committing(plan, generator, layout) as gatherer:
         books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s())
         chain = _chain(layout, plan, options)
         if (gatherer.table.state == State.PENDING).any():
             _begin(chain, gatherer.table)
         with _ending_with(chain):
-            summary = _run_pending(plan, generator, books, layout, options)
+            summary = _run_pending(plan, generator, books, layout, options, orders)
         chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
         gatherer.flush()
         return _outcome(gatherer.table.state, layout, summary)
 
 
-def _run_shard(plan: Plan, generator: Generator, layout: Layout, options: Options, shard: Shard) -> Outcome:
+def _run_shard(
+    plan: Plan, generator: Generator, layout: Layout, options: Options, shard: Shard, orders: Orders
+) -> Outcome:
     """Our part of the jobs, sealed; committed now and then by whichever shard gets the lock, and at the end."""
     from campaign.adapters import provenance
     from campaign.adapters.artifacts import ArtifactStore
@@ -104,7 +111,7 @@ def _run_shard(plan: Plan, generator: Generator, layout: Layout, options: Option
             numbers = Numbers(gatherer.next_number, shard)
             books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s())
         with _ending_with(chain):
-            summary = _run_pending(plan, generator, books, layout, options)
+            summary = _run_pending(plan, generator, books, layout, options, orders)
         with commit(COMMIT_WAIT_S) as gatherer:
             chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
             return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary)
@@ -126,7 +133,9 @@ def _ordered_to_end(summary: Summary | None) -> bool:
     return summary is not None and summary.stopped_by in (Order.STOP, Order.ABORT)
 
 
-def _run_pending(plan: Plan, generator: Generator, books: Books, layout: Layout, options: Options) -> Summary | None:
+def _run_pending(
+    plan: Plan, generator: Generator, books: Books, layout: Layout, options: Options, orders: Orders
+) -> Summary | None:
     """Run what is pending; None where nothing is."""
     import numpy as np
 
@@ -137,7 +146,7 @@ def _run_pending(plan: Plan, generator: Generator, books: Books, layout: Layout,
     _require_packages(generator, plan)
     place = find_place(plan.config)
     require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
-    return asyncio.run(_execute(plan, books, place, layout, options))
+    return asyncio.run(_execute(plan, books, place, layout, options, orders))
 
 
 def _chain(layout: Layout, plan: Plan, options: Options) -> Chain:
@@ -151,10 +160,9 @@ def _begin(chain: Chain, table: JobTable) -> None:
     chain.begin(int((table.state != State.PENDING).sum()))
 
 
-async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, options: Options) -> Summary:
+async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, options: Options, orders: Orders) -> Summary:
     """Steps 3 to 5 under a live view."""
     from campaign.adapters.journal import JournalDirectory
-    from campaign.adapters.orders import OrderBox
     from campaign.adapters.progress import ProgressFile
     from campaign.adapters.terminal import view_for
     from campaign.execute import Execution
@@ -168,7 +176,7 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
             execution = Execution(
                 plan, books.table, cluster, books.committer, JournalDirectory(layout.journals), SystemClock(),
                 books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
-                OrderBox(layout.metadata),
+                orders,
             )  # fmt: skip
             with _signals(execution):
                 return await execution.run()
@@ -256,7 +264,10 @@ def requeue(config: Config, generator: Generator, states: Sequence[State], *, dr
     layout = Layout(Path(config.directory))
     manifest.read(layout)
     plan = lay_out(config, generator)
-    with held(plan, generator, layout), contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer:
+    with (
+        held(plan, generator, layout, may_grow=False),
+        contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer,
+    ):
         recover(gatherer, layout)
         jobs = [int(job) for job in np.flatnonzero(np.isin(gatherer.table.state, states))]
         if not dry_run:

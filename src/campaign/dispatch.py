@@ -13,7 +13,7 @@ from campaign.core import lifecycle
 from campaign.core.backlog import Backlog
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import FailureClass, JobCall, Lease, Node, Record, Shape, Slot, State
-from campaign.core.packing import LaunchRate, Placement, SlotTable
+from campaign.core.packing import LaunchRate, Placement, SlotTable, capacity
 from campaign.core.walltime import Durations, Estimate, choose
 from campaign.graph import build_graph, pack
 from campaign.plan import Plan
@@ -121,7 +121,10 @@ class Dispatcher:
         failures = int(self._table.memory_failures[job])
         if shape.memory_bytes is None or not failures or factor == 1:
             return
-        larger = replace(shape, memory_bytes=round(shape.memory_bytes * factor**failures))
+        counted = [node.memory_bytes for node in self.slots.nodes.values() if node.memory_bytes is not None]
+        most = max(counted) * shape.nodes if counted else None
+        wanted = round(shape.memory_bytes * factor**failures)
+        larger = replace(shape, memory_bytes=wanted if most is None else max(shape.memory_bytes, min(wanted, most)))
         if not self.slots.capacity(larger):
             return
         if larger not in self._shapes:
@@ -321,9 +324,12 @@ class Dispatcher:
         return self._avoided_now(queue[0].job)
 
     def _avoided_now(self, job: int) -> frozenset[str]:
-        """Nodes that a job avoids; none where there are no others."""
+        """Nodes that a job avoids; none where the others can't hold it."""
         avoided = self._avoided.get(job)
-        return avoided if avoided and any(name not in avoided for name in self.slots.nodes) else frozenset()
+        if not avoided:
+            return frozenset()
+        others = [node for name, node in self.slots.nodes.items() if name not in avoided]
+        return avoided if capacity(self._shapes[int(self._kind_of[job]) // self._groups], others) else frozenset()
 
     def _ending(self, now_ms: int, bound_s: float) -> frozenset[str]:
         """Nodes whose own allocation ends before a job would."""

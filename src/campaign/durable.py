@@ -29,13 +29,15 @@ def write_json(path: Path, value: Any) -> None:
 
 def replace_directory(new: Path, target: Path) -> None:
     """Put the directory `new` at `target` and remove what stood there; at no moment is there nothing, where Linux can."""
-    exchanged = target.exists() and _exchange(new, target)
-    if not exchanged:
-        shutil.rmtree(target, ignore_errors=True)
+    old = new
+    if not (target.exists() and _exchange(new, target)):
+        old = target.with_name(f".{target.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if target.exists():
+            target.rename(old)
         new.rename(target)
     fsync_directory(target.parent)
-    if exchanged:
-        shutil.rmtree(new, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _exchange(one: Path, other: Path) -> bool:

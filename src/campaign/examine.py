@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,9 @@ from campaign.adapters.local import SystemClock
 from campaign.adapters.lock import holder
 from campaign.analyse import audit as auditing
 from campaign.analyse import tidy as tidying
-from campaign.core.model import Outcome, Product, Record, Shape, Slot
-from campaign.errors import Code, FormatError, UsageError
+from campaign.analyse.audit import Finding
+from campaign.core.model import Outcome, Product, Record, Shape, Slot, State
+from campaign.errors import Code, FormatError, JobError, UsageError
 from campaign.layout import Layout
 from campaign.shards import live_shards
 
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 Told = Callable[[int, int], None]
 
+GONE, UNREADABLE = "it is gone", "it can't be read"
+GONE_AT_MOST = 0.5
+"""Share of the products that may be gone before one rather thinks of a file system that is not there."""
+
 
 def _threads() -> int:
     """Enough to keep a parallel file system busy."""
@@ -41,11 +47,12 @@ def audit_campaign(directory: Path, *, hashed: bool = False, told: Told = lambda
     config, generator = opening.read_config(directory)
     layout = Layout(Path(config.directory))
     plan = opening.lay_out(config, generator)
+    projections, damaged = _projections(layout, plan)
     found = auditing.audit(
         plan, ArtifactStore(layout.root), lambda product: _wrong(layout, product, hashed=hashed),
-        hashed=hashed, threads=_threads(), ledger=_ledger_states(layout, plan), dataset=_dataset_states(layout), told=told,
+        hashed=hashed, threads=_threads(), projections=projections, told=told,
     )  # fmt: skip
-    return replace(found, quarantined=tuple(_quarantined(layout)))
+    return replace(found, findings=(*damaged, *found.findings), quarantined=tuple(_quarantined(layout)))
 
 
 def _wrong(layout: Layout, product: Product, *, hashed: bool) -> str:
@@ -58,28 +65,44 @@ def _wrong(layout: Layout, product: Product, *, hashed: bool) -> str:
         if hashed and (digest := durable.sha256_of(path)) != product.sha256:
             return f"SHA-256 {digest}, recorded with {product.sha256}"
     except FileNotFoundError:
-        return "it is gone"
-    except ValueError as error:
-        return str(error)
+        return GONE
+    except JobError as error:
+        return error.message
     except OSError as error:
-        return f"it can't be read: {error.strerror or error}"
+        return f"{UNREADABLE}: {error.strerror or error}"
     return ""
 
 
-def _ledger_states(layout: Layout, plan: Plan) -> States | None:
-    """What the ledger says; None where a coordinator has it, or there is none."""
+def _projections(layout: Layout, plan: Plan) -> tuple[dict[str, States], list[Finding]]:
+    """What ledger and dataset say, as far as they are there and nobody is writing them, and which of them can't be read."""
+    if holder(layout.metadata) is not None or live_shards(layout):
+        return {}, []
+    found: dict[str, States] = {}
+    damaged = []
+    for name, read in (
+        ("ledger", partial(_ledger_states, layout, plan.size)),
+        ("dataset", partial(_dataset_states, layout)),
+    ):
+        try:
+            states = read()
+        except Exception as error:  # noqa: BLE001 - whatever a codec raises on damaged bytes
+            damaged.append(Finding(f"{name}.damaged", name, f"{type(error).__name__}: {error}"))
+            continue
+        if states is not None:
+            found[name] = states
+    return found, damaged
+
+
+def _ledger_states(layout: Layout, size: int) -> States | None:
     from campaign.adapters import ledger
 
-    if not layout.ledger.exists() or holder(layout.metadata) is not None or live_shards(layout):
-        return None
-    return ledger.states(layout.ledger, plan.size)
+    return ledger.states(layout.ledger, size) if layout.ledger.exists() else None
 
 
 def _dataset_states(layout: Layout) -> States | None:
-    """What the dataset says; None while a coordinator is filling it, or where there is none."""
     import xarray
 
-    if not (layout.dataset / "zarr.json").exists() or holder(layout.metadata) is not None or live_shards(layout):
+    if not (layout.dataset / "zarr.json").exists():
         return None
     with xarray.open_zarr(layout.dataset, chunks=None) as dataset:
         states: States = dataset["status"].to_numpy().reshape(-1)
@@ -121,17 +144,35 @@ def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int,
     return count[0], damage
 
 
-def revoke(directory: Path, damage: list[Damage]) -> None:
-    """Send jobs whose product is spoilt back to pending; what is left of the product goes to quarantine."""
+def revoke(directory: Path, damage: Sequence[Damage], products: int, *, force: bool = False) -> list[Damage]:
+    """Send jobs whose product is spoilt back to pending; what is left of the product goes to quarantine.
+
+    Each is looked at once more while nobody else writes. What can't be read is not spoilt. UsageError where so many of
+    the `products` are gone that the file system is to be suspected, unless it is forced.
+    """
+    gone = sum(spoilt.what == GONE for spoilt in damage)
+    if gone > GONE_AT_MOST * products and not force:
+        raise UsageError(
+            Code.STORAGE_UNWRITABLE,
+            f"{gone} of {products} products are gone: is the file system there?",
+            action="look at catalogs/; if they are really lost, add --force",
+        )
     config, generator = opening.read_config(directory)
     layout, plan = Layout(Path(config.directory)), opening.lay_out(config, generator)
     with opening.committing(plan, generator, layout) as gatherer:
         artifacts = ArtifactStore(layout.root)
-        for spoilt in damage:
-            with contextlib.suppress(FileNotFoundError, ValueError):
+        jobs = {spoilt.job for spoilt in damage}
+        sure = []
+        for job, product in auditing.products_of(plan, artifacts, gatherer.table):
+            what = _wrong(layout, product, hashed=True) if job in jobs else ""
+            if what and not what.startswith(UNREADABLE):
+                sure.append(Damage(job, plan.name(job), product.path, what))
+        for spoilt in sure:
+            with contextlib.suppress(FileNotFoundError, JobError):
                 artifacts.set_aside(layout.inside(spoilt.path), f"{spoilt.path}: {spoilt.what}")
-        why = {spoilt.job: f"{spoilt.path}: {spoilt.what}" for spoilt in damage}
+        why = {spoilt.job: f"{spoilt.path}: {spoilt.what}" for spoilt in sure}
         gatherer.revoke(sorted(why), SystemClock().now_ms(), why)
+    return sure
 
 
 def consolidate(directory: Path, *, rebuild: bool = False) -> Recovery:
@@ -209,6 +250,10 @@ def reproduce(directory: Path, job: str, into: Path) -> Reproduction:
     """Run one completed job again below `into`, on this machine, and compare bit for bit with what is recorded."""
     config, generator = opening.read_config(directory)
     plan = opening.lay_out(config, generator)
+    if any(Layout(place).manifest.exists() for place in (into, *into.parents)):
+        raise UsageError(
+            Code.CONFIG_INVALID, f"{into} is in the directory of a campaign", action="name a directory elsewhere"
+        )
     number = plan.named(job)
     known = _recorded(plan, ArtifactStore(Path(config.directory)), number)
     again = _run_once(plan, number, known.attempt, into)
@@ -217,19 +262,15 @@ def reproduce(directory: Path, job: str, into: Path) -> Reproduction:
 
 def _recorded(plan: Plan, artifacts: ArtifactStore, job: int) -> Record:
     """The record that a completed job stands for."""
-    found = []
-    for number in artifacts.numbers():
-        with contextlib.suppress(FormatError):
-            found += [r for r in plan.own(artifacts.read(number).records) if r.job == job]
-    completed = [record for record in found if record.outcome is Outcome.COMPLETED]
-    if not completed:
-        last = f"; its last attempt {found[-1].outcome}" if found else ""
+    row = auditing.read_truth(plan, artifacts).table.row(job)
+    if row.state is not State.COMPLETED:
         raise UsageError(
             Code.JOB_UNKNOWN,
-            f"{plan.name(job)} has not completed{last}: there is nothing to compare with",
+            f"{plan.name(job)} has not completed, it is {row.state.word}: there is nothing to compare with",
             action="run the campaign first, or name a job that has completed",
         )
-    return max(completed, key=lambda record: (record.attempt, record.batch))
+    records = plan.own(artifacts.read(row.batch).records)
+    return next(record for record in records if (record.job, record.attempt) == (job, row.attempt))
 
 
 def _run_once(plan: Plan, job: int, attempt: int, into: Path) -> Record:
@@ -265,7 +306,9 @@ def _differences(known: Record, again: Record) -> Iterator[str]:
         why = again.failure.message if again.failure else ""
         yield f"outcome: {known.outcome} then, {again.outcome} now: {why}"
         return
-    for one, other in zip(known.products, again.products, strict=True):
+    if len(known.products) != len(again.products):
+        yield f"products: {len(known.products)} then, {len(again.products)} now"
+    for one, other in zip(known.products, again.products, strict=False):
         if one.sha256 != other.sha256:
             yield f"product {one.path}: {one.size_bytes} bytes, SHA-256 {one.sha256} then; {other.size_bytes}, {other.sha256} now"
     for name in sorted(known.measurements.keys() | again.measurements.keys()):

@@ -171,8 +171,10 @@ class Execution:
 
     def drain(self, why: str = "") -> None:
         """Start nothing more; let running jobs end."""
+        if not self._draining or why in (Order.STOP, Order.ABORT):  # a person's word counts more than a deadline
+            self._stopped_by = why
         if not self._draining:
-            self._draining, self._stopped_by = True, why
+            self._draining = True
             self._cluster.drain()
 
     async def _obey(self) -> None:
@@ -344,10 +346,11 @@ class Execution:
         failure = record.failure
         if failure is not None and failure.code in STORAGE_CODES:
             self._give_up(f"{record.name} could not write: {first_line(failure)}")
-        if why := self._nodes.watch(record, slot.nodes[0]):
+        fresh = not self._table.failures[record.job]
+        if why := self._nodes.watch(record, slot.nodes, fresh=fresh):
             self._give_up(why)
         if why := self._health.trouble_everywhere():
-            self._give_up(f"{why}; the last: {first_line(failure)}", Code.CAMPAIGN_FAILING)
+            self._give_up(f"{why}; the last: {self._tally.last_failure()}", Code.CAMPAIGN_FAILING)
 
     def _note_end(self, record: Record, nodes: float) -> None:
         self._tally.note(record, nodes, self._clock.monotonic_s())

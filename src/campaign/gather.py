@@ -6,22 +6,26 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from campaign.attempt import blank_record, interrupted_record
+from campaign.attempt import blank_record, checked, interrupted_record
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Failure, Outcome, Record, State
+from campaign.core.model import Failure, Outcome, Record, State, Variable
 from campaign.crashpoints import reach
-from campaign.errors import Code, FormatError
+from campaign.errors import Code, FormatError, JobError
 from campaign.plan import MissingInput, Plan
 from campaign.ports import Artifacts, Begun, Commit, Journals, Ledger, ResultStore
 
 logger = logging.getLogger("campaign")
 
-FLUSHED = "flushed"
+FLUSHED, BUILDING = "flushed", "building"
+"""What the ledger remembers: up to where the dataset is, and whether a new one is being filled."""
+
+NEW_DATASET = {FLUSHED: "0", BUILDING: "1"}
 REBUILD_SLICE = 200
 """Batches that are adopted in one transaction of the ledger."""
 
@@ -54,8 +58,13 @@ class Gatherer:
         store: ResultStore,
         provenance: Callable[[], Mapping[str, Any]],
         numbering: tuple[int, int] = (1, 0),
+        variables: Sequence[Variable] = (),
     ) -> None:
-        """`numbering` = (step, residue): which batch numbers are ours to give, where others give some as well."""
+        """`numbering` = (step, residue): which batch numbers are ours to give, where others give some as well.
+
+        `variables` are what a job measures; records that others made are checked against them.
+        """
+        self._variables = variables
         self._plan, self._artifacts, self._ledger, self._store = plan, artifacts, ledger, store
         self._provenance = provenance
         self.table = ledger.jobs(plan.size)
@@ -100,6 +109,7 @@ class Gatherer:
             reach("rebuild.published")
             self._building = False
             self._ledger.put(FLUSHED, str(self._ledger.last_seq()))
+            self._ledger.put(BUILDING, "")
 
     def _flush(self) -> None:
         self._bring_up(self._write_speakers)
@@ -114,7 +124,8 @@ class Gatherer:
                 "batches that the ledger knows are gone from batches/; it is written again, their jobs run again"
             )
             self.forget()
-        if not self._store.ready:
+        unknown = not self._ledger.known_batches()  # what an older dataset holds may be gone from batches/ since
+        if unknown or self._ledger.get(BUILDING) or not self._store.ready:
             self._begin_dataset()
         late = [number for _, number in self._ledger.batches_after(int(self._ledger.get(FLUSHED, "0")))]
         damaged = self._bring_up(lambda: self._replay(late))
@@ -132,7 +143,7 @@ class Gatherer:
 
     def forget(self) -> None:
         """Drop ledger and dataset; `recover` makes them again from `batches/`."""
-        self._ledger.clear()
+        self._ledger.clear(NEW_DATASET)
         self.table = self._ledger.jobs(self._plan.size)
         self._begin_dataset()
 
@@ -152,7 +163,8 @@ class Gatherer:
 
     def _begin_dataset(self) -> None:
         """A new dataset, filled before it is shown; whatever happens in between, all of it is written again."""
-        self._ledger.put(FLUSHED, "0")
+        for key, value in NEW_DATASET.items():
+            self._ledger.put(key, value)
         self._speakers.clear()
         self._store.create()
         self._building = True
@@ -249,7 +261,6 @@ class Gatherer:
             except FormatError as error:
                 logger.warning("%s; set aside in quarantine/", error.message)
                 quarantined += 1
-        quarantined += self._adopt_singles()
         known = self._ledger.known_batches()
         unknown = [n for n in self._artifacts.numbers() if n not in known]
         adopted = 0
@@ -265,30 +276,47 @@ class Gatherer:
             self._index([(n, self._plan.own(records)) for n, records in readable])
             adopted += len(readable)
         self._next = max([self._next - 1, *unknown]) + 1
-        return adopted, quarantined
+        return adopted, quarantined + self._adopt_singles()
 
     def _adopt_singles(self) -> int:
-        """Commit single records of an earlier form as batches of one; returns how many can't be trusted."""
-        quarantined = 0
-        for path in self._artifacts.singles():
+        """Commit single records of an earlier form in batches; returns how many can't be trusted."""
+        news, paths, quarantined = [], [], 0
+        table = self.table.copy() if (found := self._artifacts.singles()) else self.table
+        for path in found:
             try:
-                record = self._artifacts.read_single(path)
-                ours = self._plan.own([record])
-                if not ours:
-                    raise FormatError(
-                        Code.FORMAT_DAMAGED, f"{path} is of another campaign: its task_fingerprint is unknown"
-                    )
+                record = self._trusted(path)
             except FormatError as error:
                 logger.warning("%s; set aside in quarantine/", error.message)
                 self._artifacts.set_aside(path, str(error))
                 quarantined += 1
                 continue
-            fresh = [
-                self._conclude(r, self.table.copy()) for r in ours if not self._ledger.has_attempt(r.job, r.attempt)
-            ]
-            self._commit_decisions(fresh)
+            paths.append(path)
+            if record.outcome is Outcome.COMPLETED and table.row(record.job).state is not State.COMPLETED:
+                later = max(record.attempt, self._ledger.last_attempt(record.job) + 1)
+                news.append(self._conclude(replace(record, attempt=later), table))
+            elif not self._ledger.has_attempt(record.job, record.attempt):
+                news.append(self._conclude(record, table))
+            else:
+                logger.info("%s tells nothing new of %s", path, record.name)
+        self._commit_decisions(news)
+        for path in paths:
             path.unlink()
         return quarantined
+
+    def _trusted(self, path: Path) -> Record:
+        """The record of a single file, checked like one of ours; FormatError where it can't be trusted."""
+        record = self._artifacts.read_single(path)
+        ours = self._plan.own([record])
+        if not ours:
+            raise FormatError(Code.FORMAT_DAMAGED, f"{path} is of another campaign: its task_fingerprint is unknown")
+        (record,) = ours
+        if record.outcome not in (Outcome.COMPLETED, Outcome.FAILED, Outcome.TIMEOUT, Outcome.MISSING_INPUT):
+            raise FormatError(Code.FORMAT_DAMAGED, f"{path} is no attempt that has ended: {record.outcome}")
+        try:
+            measured = checked(self._variables, record.measurements, whole=False)
+        except JobError as error:
+            raise FormatError(Code.FORMAT_DAMAGED, f"{path}: {error.message}") from error
+        return replace(record, name=self._plan.name(record.job), measurements=measured)
 
     def _settle(self, journals: Journals) -> tuple[int, int]:
         """Commit what only the journals of an earlier run know."""

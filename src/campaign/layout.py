@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from campaign.errors import Code, JobError
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
@@ -73,10 +75,10 @@ class Layout:
         return self.root / "logs"
 
     def inside(self, relative: str) -> Path:
-        """A path below the campaign's directory; ValueError for one that leaves it, as a record of somebody else may say."""
+        """A path below the campaign's directory; JobError for one that leaves it, as a record of somebody else may say."""
         path = PurePosixPath(relative)
         if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"{relative!r} leaves the campaign's directory")
+            raise JobError(Code.PRODUCT_INVALID, f"{relative!r} leaves the campaign's directory")
         return self.root / path
 
     def create(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import zipfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -43,6 +44,8 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
     known = read(layout) if layout.manifest.exists() else None
     if known is not None and not grows(plan, layout, known):
         compare(plan, layout, generator)
+        if not zipfile.is_zipfile(layout.plan):
+            _save_plan(plan, layout)
         return
     document = plan.config.document
     _save_plan(plan, layout)
@@ -89,11 +92,11 @@ def fingerprints(layout: Layout) -> npt.NDArray[np.bytes_]:
     try:
         with np.load(layout.plan, allow_pickle=False) as columns:
             found: npt.NDArray[np.bytes_] = columns["task_fingerprint"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise UsageError(
             Code.FORMAT_DAMAGED,
             f"{layout.plan} can't be read: {error}",
-            action=f"restore it, or write it again from the frozen configuration: campaign run {layout.root}",
+            action=f"start the campaign as it is, which writes it again: campaign run {layout.root}; then let it grow",
         ) from error
     return found
 
@@ -105,7 +108,8 @@ def compare(plan: Plan, layout: Layout, generator: Generator) -> None:
         raise UsageError(
             Code.CONFIG_CHANGED,
             f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], plan.config.document, generator.incidental)}",
-            action=f"restore these keys, or make a new version of it: add --set campaign.version={next_version(known['version'])}",
+            action=f"restore these keys, or make a new version of it: add --set campaign.version={next_version(known['version'])}"
+            + ("; campaign run lets it grow, if that is what you want" if grows(plan, layout, known) else ""),
         )
     if known["generator_version"] != generator.version:
         logger.warning(

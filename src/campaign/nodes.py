@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from campaign.core.health import Health
 from campaign.core.model import Node, Record
@@ -54,18 +55,20 @@ class Nodes:
         if slots:
             self._cluster.abandon(slots, f"node {name} is gone")
 
-    def watch(self, record: Record, node: str) -> str:
-        """Put a node aside on which things fail; why the run can't go on where there is no other, or empty."""
-        self._health.note(record, node)
-        why = self._health.trouble_with(node)
-        if not why or node in self._put_aside:
-            return ""
-        why = f"{why}: {first_line(record.failure)}"
-        if set(self._dispatcher.slots.nodes) <= {node}:
-            return why
-        self._put_aside.add(node)
-        logger.warning("node %s is put aside: %s", node, why)
-        self.lose(node)
+    def watch(self, record: Record, nodes: Sequence[str], *, fresh: bool) -> str:
+        """Put nodes aside on which things fail; why the run can't go on where there are no others, or empty."""
+        self._health.note(record, nodes, fresh=fresh)
+        for node in self._health.suspects():
+            why = self._health.trouble_with(node)
+            if not why or node in self._put_aside:
+                continue
+            if record.failure is not None:
+                why = f"{why}: {first_line(record.failure)}"
+            if set(self._dispatcher.slots.nodes) <= {node}:
+                return why
+            self._put_aside.add(node)
+            logger.warning("node %s is put aside: %s", node, why)
+            self.lose(node)
         return ""
 
     def missing(self, *, busy: bool) -> str:

@@ -104,9 +104,18 @@ def committing(
 
 @contextlib.contextmanager
 def held(
-    plan: Plan, generator: Generator, layout: Layout, shard: Shard | None = None, wait_s: float = 1.0
+    plan: Plan,
+    generator: Generator,
+    layout: Layout,
+    shard: Shard | None = None,
+    wait_s: float = 1.0,
+    *,
+    may_grow: bool = True,
 ) -> Iterator[None]:
-    """The campaign's directory, laid out, locked for us and made from this plan; StorageError where it can't be written."""
+    """The campaign's directory, laid out, locked for us and made from this plan; StorageError where it can't be written.
+
+    A plan with more jobs makes the campaign grow, unless it may not: then it is refused like any other.
+    """
     from campaign.adapters.lock import CampaignLock
 
     with _storage_errors(layout.root):
@@ -117,6 +126,8 @@ def held(
             if shard is None:
                 refuse_beside_shards(layout)
                 layout.progress.unlink(missing_ok=True)  # of a run that was killed
+            if layout.manifest.exists() and not may_grow:
+                manifest.compare(plan, layout, generator)
             if layout.manifest.exists() and manifest.grows(plan, layout):
                 _settle_before_growth(plan, layout, shard)
             manifest.freeze(plan, layout, generator)
@@ -181,10 +192,11 @@ def open_gatherer(
         ledger = SqliteLedger(layout.ledger)
     sweep_partial(layout.dataset)
     numbering = (1, 0) if shard is None else (shard.count + 1, shard.count)
+    variables = generator.variables(plan.config.options)
     store = ZarrStore(
         layout.dataset,
         plan.grid.axes,
-        generator.variables(plan.config.options),
+        variables,
         {
             "Conventions": "CF-1.11",
             "title": plan.config.name,
@@ -194,7 +206,7 @@ def open_gatherer(
             "generator": generator.name,
         },
     )
-    return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)), numbering)
+    return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)), numbering, variables)
 
 
 @contextlib.contextmanager

@@ -311,8 +311,8 @@ class Ledger(Protocol):
     def put(self, key: str, value: str) -> None:
         """Remember a value."""
 
-    def clear(self) -> None:
-        """Forget everything; the batches are indexed again."""
+    def clear(self, remember: Mapping[str, str]) -> None:
+        """Forget everything but these values, in one transaction; the batches are indexed again."""
 
     def close(self) -> None:
         """Close the index."""

@@ -97,7 +97,7 @@ def read_status(layout: Layout) -> Status:
         remaining_s=remaining,
         failures=tuple(failures),
         paused=_paused(layout),
-        queue=_queue(layout),
+        queue=queued_jobs(layout),
         shards=shards,
     )
 
@@ -115,7 +115,7 @@ def _paused(layout: Layout) -> str:
     return str(standing) if standing is not None and standing.order is Order.PAUSE else ""
 
 
-def _queue(layout: Layout) -> tuple[Mapping[str, str], ...]:
+def queued_jobs(layout: Layout) -> tuple[Mapping[str, str], ...]:
     """SLURM's view, asked for only where something was ever submitted."""
     if not any(layout.logs.glob("batch_*.sh")):
         return ()

@@ -40,6 +40,10 @@ class Tally:
                 }
             )  # fmt: skip
 
+    def last_failure(self) -> str:
+        """The first line of what the latest failure said."""
+        return str(self.failures[0]["message"]) if self.failures else ""
+
     def elapsed_s(self, now_s: float) -> float:
         """Time since the run began."""
         return now_s - self._begin_s

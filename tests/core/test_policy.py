@@ -33,6 +33,13 @@ def test_every_failure_has_its_class_and_every_class_its_rule(known):
     assert RULES[known].blames_job == FAILURES[known].blames_job
 
 
+@pytest.mark.parametrize("code", [Code.SLOT_CRASHED, Code.SLOT_KILLED, Code.SLOT_UNREADY])
+def test_a_slot_that_dies_before_it_is_ready_is_the_node_s_trouble(code):
+    assert (
+        class_of(Failure("SIGSEGV", code, "an import crashed", phase="warm_up", blames_job=False)) is FailureClass.NODE
+    )
+
+
 @pytest.mark.parametrize(
     "failure",
     [

@@ -165,6 +165,79 @@ def test_single_records_are_adopted_and_what_lacks_a_fingerprint_is_kept_apart(r
     assert (dataset.status == State.COMPLETED).sum() == 10
 
 
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"measurements": {"count": 1, "mean": float("nan"), "spectrum": [1.0]}}, "declared with"),
+        ({"measurements": {"colour": 1}}, "is not declared"),
+        ({"status": "revoked"}, "no attempt that has ended"),
+        ({"task_fingerprint": "0" * 64}, "of another campaign"),
+        ({"config_fingerprint_schema": 0}, "lacks config_fingerprint_schema"),
+        ({"status": "completed", "timestamp_iso": "yesterday"}, "can't be trusted"),
+    ],
+)
+def test_single_records_are_checked_like_our_own(ran, typed, changes, why):
+    record = read(next(iter(sorted((ran / "batches").glob("*/*.zip"))))).records[0]
+    (ran / "staging" / "single_1.json").write_text(json.dumps(legacy(record, **changes)))
+    assert typed("consolidate", ran)[0] == 0
+    (kept,) = campaign.audit(ran).quarantined
+    assert why in kept["why"]
+    assert campaign.audit(ran).sound
+
+
+def test_a_single_record_of_a_case_that_goes_on_is_left_alone(ran, typed):
+    path = ran / "staging" / "single_1.json"
+    path.write_text('{"case_id": 1, "status": "running"}')
+    assert typed("consolidate", ran)[0] == 0
+    assert path.exists()
+
+
+def test_a_job_that_was_done_elsewhere_counts_though_its_attempt_has_a_number_of_ours(ran, typed):
+    found = [r for path in sorted((ran / "batches").glob("*/*.zip")) for r in read(path).records]
+    failed = next(r for r in found if r.verdict == "failed")
+    done = legacy(failed, status="completed", attempt=1, measurements={"count": 5, "mean": float("nan")})
+    (ran / "staging" / "single_1.json").write_text(json.dumps(done))
+    assert typed("consolidate", ran)[0] == 0
+    assert campaign.audit(ran).counts == {"completed": 12}
+    assert campaign.open(ran)["count"].load().sel(failed.point).item() == 5
+
+
+def test_a_file_system_that_is_not_there_is_no_reason_to_make_everything_again(ran, typed):
+    (ran / "catalogs").rename(ran / "elsewhere")
+    (ran / "catalogs").mkdir()
+    assert typed("verify", ran, "--requeue")[0] == 2
+    assert campaign.audit(ran).counts["completed"] == 11
+    (ran / "catalogs").rmdir()
+    (ran / "elsewhere").rename(ran / "catalogs")
+    assert campaign.audit(ran, hashed=True).sound
+
+
+@pytest.mark.parametrize("name", ["damaged_chunk", "damaged_ledger"])
+def test_an_audit_tells_of_projections_that_can_not_be_read(ran, typed, name):
+    import random
+
+    if name == "damaged_chunk":
+        (chunk,) = (path for path in (ran / "results.zarr" / "status" / "c").rglob("*") if path.is_file())
+        chunk.write_bytes(b"nonsense")
+    else:
+        faults.damaged_ledger(ran, random.Random(1))
+    code, out = typed("audit", ran)
+    assert code == 6
+    assert ".damaged: " in out
+    assert typed("consolidate", ran, "--rebuild")[0] == 0
+    assert typed("audit", ran)[0] == 0
+
+
+def test_only_a_run_lets_a_campaign_grow(ran, tmp_path):
+    from campaign import conduct, opening
+    from campaign.errors import UsageError
+
+    config, generator = opening.read_config(ran, ["science.realizations=9"])
+    with pytest.raises(UsageError, match="campaign run lets it grow"):
+        conduct.requeue(config, generator, [State.FAILED], dry_run=True)
+    assert campaign.audit(ran).total == 12
+
+
 @pytest.mark.parametrize("job", ["r0003/mock_z0.500", "6", "realization=3,redshift=0.5"])
 def test_a_job_is_reproduced_bit_for_bit_elsewhere(ran, typed, job):
     before = {path: path.stat().st_mtime_ns for path in ran.rglob("*")}

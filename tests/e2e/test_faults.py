@@ -79,7 +79,8 @@ def test_what_is_lost_is_made_again(ran, stream, run_again, name):
         for journal in (ran / "staging").glob("journal*/*"):  # or what it held would be taken from there
             journal.unlink()
     else:
-        examine.revoke(ran, examine.verify_products(ran)[1])
+        count, damage = examine.verify_products(ran)
+        assert len(examine.revoke(ran, damage, count)) == 1
     outcome = run_again(ran)
     assert outcome.completed_now > 0
     assert outcome.counts == {"completed": 11, "failed": 1}

@@ -354,7 +354,9 @@ def test_orders_from_another_shell_are_obeyed(scripted_yaml, directory):
     seen = wait_for(lambda: (s := json.loads(command("status", directory, "--json").stdout))["paused"] and s)
     assert seen["paused"].endswith("quota")
     assert run(path)[0] in (3, 5)
+    held = len(products(directory))
     assert command("resume", directory).returncode == 0
+    wait_for(lambda: len(products(directory)) > held)
     assert command("abort", directory, "--wait", "30").returncode == 0
     code, _, err = finish(process)
     assert code == 3, err

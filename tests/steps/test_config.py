@@ -363,6 +363,9 @@ def test_shapes_of_jobs_and_what_slurm_is_asked(write):
         ("slurm: {mpi: 'pmi2 --overlap'}", "slurm.mpi", ""),
         ("execution: {duration_axis: redshfit}", "execution.duration_axis", "redshift"),
         ("execution: {walltime_quantile: 1.5}", "execution.walltime_quantile", ""),
+        ("execution: {max_failure_rate: 0}", "execution.max_failure_rate", ""),
+        ("execution: {policy: {timout: {max_retries: 1}}}", "execution.policy.timout", ""),
+        ("execution: {policy: {crash: {time_factor: 2}}}", "execution", ""),
     ],
 )
 def test_what_slurm_could_not_do_is_refused(write, extra, key, words):

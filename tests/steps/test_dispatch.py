@@ -255,7 +255,7 @@ def test_a_job_that_ran_out_of_memory_gets_a_larger_slot_as_far_as_the_node_has_
         dispatcher.slots.release(lease.slot.number)
         table.memory_failures[0] += 1
         dispatcher.retry(0, 0.0)
-    assert sizes == [1.5, 2.25, 2.25, 2.25]
+    assert sizes == [1.5, 2.25, 3.0, 3.0]
 
 
 def test_a_job_that_ran_out_of_time_gets_more_also_after_a_restart(make):
@@ -297,3 +297,13 @@ def test_nobody_waits_behind_a_job_that_avoids_the_free_node(make):
     assert lease.slot.nodes == bad.slot.nodes
     assert lease.calls[0].task.job != bad.calls[0].task.job
     assert other.slot.nodes != bad.slot.nodes
+
+
+def test_a_job_does_not_wait_for_nodes_that_could_not_hold_it(make):
+    dispatcher = make(nodes=3, cpus=1, realizations="1", redshifts="[0.5]", extra="")
+    wide = Shape(ranks=2, nodes=2)
+    dispatcher._shapes[:] = [wide]
+    (lease,) = dispatcher.next_leases(0.0, None, 0)
+    dispatcher.slots.release(lease.slot.number)
+    dispatcher.retry(0, 0.0, lease.slot.nodes)
+    assert len(dispatcher.next_leases(50.0, None, 0)) == 1, "one node is left, and it takes two"

@@ -382,3 +382,36 @@ def test_numbers_are_given_once_whatever_threads_do(world):
     for thread in threads:
         thread.join()
     assert len(set(given)) == 1200
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_rebuild_that_is_killed_leaves_nothing_of_what_is_gone(world, expected, begun):
+    """A batch is gone and the ledger was told to forget; then everything dies before the new dataset is shown."""
+    gatherer = world.gatherer
+    number = world.artifacts.numbers()[0]
+    lost = [record.job for record in world.artifacts.read(number).records]
+    world.artifacts.path(number).unlink()
+    gatherer.forget()
+    if not begun:
+        world.ledger.close()
+        world.ledger = None
+        (world.root / "campaign.db").unlink()
+    world.open()
+    status = world.dataset().status.values.reshape(-1)
+    assert (status[lost] == State.PENDING).all()
+    assert np.isnan(world.dataset()["mean"].values.reshape(-1)[lost]).all()
+
+
+def test_a_revoked_job_leaves_no_measurement_behind(world, expected):
+    job = int(np.flatnonzero(world.gatherer.table.state == State.COMPLETED)[0])
+    world.gatherer.revoke([job], 0, {job: "spoilt"})
+    dataset = world.dataset()
+    assert dataset.status.values.reshape(-1)[job] == State.PENDING
+    assert np.isnan(dataset["mean"].values.reshape(-1)[job])
+    assert dataset["product"].values.reshape(-1)[job] == ""
+    live = dataset
+    world.ledger.close()
+    world.ledger = None
+    (world.root / "campaign.db").unlink()
+    world.open()
+    xr.testing.assert_identical(live, world.dataset())

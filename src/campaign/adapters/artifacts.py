@@ -70,7 +70,8 @@ class ArtifactStore:
 
     def singles(self) -> list[Path]:
         """Files of single records, as they were before there were batches, that wait in `staging/` for their commit."""
-        return sorted([*self.staging.glob("single_*.json"), *self.staging.glob("*/run_status.json")])
+        found = sorted([*self.staging.glob("single_*.json"), *self.staging.glob("*/run_status.json")])
+        return [path for path in found if not _goes_on(path)]
 
     def read_single(self, path: Path) -> Record:
         """The record in such a file; FormatError where it can't be trusted."""
@@ -238,6 +239,14 @@ def read(path: Path) -> Batch:
     if len(records) != meta["jobs"]:
         raise FormatError(Code.FORMAT_DAMAGED, f"{path} holds {len(records)} records and promises {meta['jobs']}")
     return Batch(int(meta["batch_id"]), meta, records)
+
+
+def _goes_on(path: Path) -> bool:
+    """Whether a single record says that its case has not ended."""
+    try:
+        return json.loads(path.read_text()).get("status") in {"pending", "queued", "running"}
+    except (OSError, ValueError, AttributeError):
+        return False  # whoever reads it tells what is wrong
 
 
 def read_any(path: Path) -> Batch:

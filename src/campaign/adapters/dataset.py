@@ -123,10 +123,10 @@ class ZarrStore:
         root = zarr.open_group(self._open, mode="r+")
         touched: list[Path] = []
         for variable, value in self._columns():
-            cells = [(r.job, value(r)) for r in records]
-            known = [(job, v) for job, v in cells if v is not None]
-            if known:
-                touched += self._overlay(root, variable, [job for job, _ in known], [v for _, v in known])
+            blank = _blank(variable)  # so that nothing is left of a record that speaks no more
+            values = [blank if (found := value(r)) is None else found for r in records]
+            if values:
+                touched += self._overlay(root, variable, [r.job for r in records], values)
         reach("flush.payload")
         touched += self._overlay(root, STATUS, list(states), [int(s) for s in states.values()])
         for path in touched:
@@ -217,6 +217,12 @@ def _codec() -> ZstdCodec:
 
 def _attributes(units: str, long_name: str) -> dict[str, Any]:
     return {"units": units, "long_name": long_name} if units != "1" else {"long_name": long_name}
+
+
+def _blank(variable: Variable) -> Any:
+    """What stands in a cell of which nothing is known."""
+    fill, inner = _fill(variable)[0], tuple(len(dim.values) for dim in variable.dims)
+    return np.full(inner, fill).tolist() if inner else fill
 
 
 def _fill(variable: Variable) -> tuple[Any, dict[str, Any]]:

@@ -80,11 +80,12 @@ class SqliteLedger:
         drop = "".join(f"DROP TABLE {name}; " for name in ours)
         self._db.executescript(f"BEGIN IMMEDIATE; {drop}{_TABLES} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;")
 
-    def clear(self) -> None:
-        """Forget everything; the batches are indexed again."""
+    def clear(self, remember: Mapping[str, str]) -> None:
+        """Forget everything but these values, in one transaction; the batches are indexed again."""
         with self._writing():
             for table in ("job", "batch", "attempt", "meta"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            self._db.executemany("INSERT INTO meta VALUES (?, ?)", remember.items())
 
     def close(self) -> None:
         """Close the connection."""

@@ -128,16 +128,14 @@ def audit(
     *,
     hashed: bool,
     threads: int,
-    ledger: States | None,
-    dataset: States | None,
+    projections: Mapping[str, States],
     told: Callable[[int, int], None] = lambda *_: None,
 ) -> Audit:
-    """Account for everything. `ledger` and `dataset` are the states that they tell, (n,); None where they can't be read."""
+    """Account for everything. `projections` are the states that ledger and dataset tell, (n,), by name."""
     truth = read_truth(plan, artifacts)
     table, findings = truth.table, truth.findings
-    for word, states in (("ledger", ledger), ("dataset", dataset)):
-        if states is not None:
-            findings += _differences(plan, word, states, table.state)
+    for word, states in projections.items():
+        findings += _differences(plan, word, states, table.state)
     seen = [0, 0]
 
     def note(done: int, size: int) -> None:

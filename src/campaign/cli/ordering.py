@@ -17,6 +17,7 @@ from campaign.errors import Code, StorageError
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE, EXIT_RESUMABLE
 from campaign.shards import live_shards
+from campaign.status import queued_jobs
 
 WAIT_POLL_S = 0.2
 
@@ -37,7 +38,10 @@ def command(arguments: argparse.Namespace, order: Order) -> int:
     manifest.read(layout)
     at_work = _coordinators(layout)
     if not at_work and order in (Order.STOP, Order.ABORT):
-        _tell(arguments, f"no coordinator runs {layout.root}: nothing to {order}", {"order": order, "obeyed_by": []})
+        waiting = [job["job"] for job in queued_jobs(layout)]
+        more = f"; in the queue: scancel {' '.join(waiting)}" if waiting else ""
+        words = f"no coordinator runs {layout.root}: nothing to {order}{more}"
+        _tell(arguments, words, {"order": order, "obeyed_by": [], "queued": waiting})
         return EXIT_DONE
     try:
         standing = orders.give(layout.metadata, order, arguments.reason)

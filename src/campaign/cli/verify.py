@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="send jobs whose product is spoilt back to pending, the file to quarantine",
     )
     parser.add_argument("--dry-run", action="store_true", help="with --requeue: list the jobs, change nothing")
+    parser.add_argument("--force", action="store_true", help="with --requeue: also where most products are gone")
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
@@ -33,12 +34,11 @@ def command(arguments: argparse.Namespace) -> int:
     directory = find_campaign(arguments.campaign).root
     with counting("products") as told:
         count, damage = verify_products(directory, told)
-    requeued = bool(damage) and arguments.requeue and not arguments.dry_run
-    if requeued:
-        revoke(directory, damage)
+    asked = bool(damage) and arguments.requeue and not arguments.dry_run
+    requeued = revoke(directory, damage, count, force=arguments.force) if asked else []
     if arguments.json:
         told_of = [asdict(spoilt) for spoilt in damage]
-        print(json.dumps({"products": count, "damaged": told_of, "requeued": requeued}))
+        print(json.dumps({"products": count, "damaged": told_of, "requeued": [spoilt.name for spoilt in requeued]}))
         return EXIT_FOUND if damage else EXIT_DONE
     print(f"{directory}: {count - len(damage)} of {count} products are as recorded")
     for spoilt in damage[:SHOWN]:
@@ -46,7 +46,7 @@ def command(arguments: argparse.Namespace) -> int:
     if len(damage) > SHOWN:
         print(f"  and {len(damage) - SHOWN} more (--json lists all)")
     if requeued:
-        print(f"{len(damage)} jobs went back to pending; next: campaign run {directory}")
+        print(f"{len(requeued)} jobs went back to pending; next: campaign run {directory}")
     elif damage:
         print(f"next: campaign verify {directory} --requeue makes {len(damage)} jobs run again")
     return EXIT_FOUND if damage else EXIT_DONE

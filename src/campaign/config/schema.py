@@ -138,9 +138,9 @@ class RuleSection(_Section):
 
 Policed = Literal[
     "infrastructure", "worker_lost", "node", "killed", "crash", "timeout", "out_of_memory", "bad_product", "error",
-    "user_error", "missing_input",
+    "user_error",
 ]  # fmt: skip
-"""The values of FailureClass."""
+"""The values of FailureClass, but for missing input: that waits for its input, whatever the rule."""
 
 
 class ExecutionSection(_Section):
@@ -166,6 +166,15 @@ class ExecutionSection(_Section):
         float, Field(gt=0, le=1, description="the run stops where more of the latest jobs failed; 1: never")
     ] = 0.5
     policy: Annotated[dict[Policed, RuleSection], Field(description="rules by class of failure")] = {}
+
+    @model_validator(mode="after")
+    def _factors_where_they_act(self) -> ExecutionSection:
+        for name, rule in self.policy.items():
+            if rule.time_factor is not None and name != "timeout":
+                raise ValueError(f"`time_factor` belongs to `timeout`, not to `{name}`")
+            if rule.memory_factor is not None and name != "out_of_memory":
+                raise ValueError(f"`memory_factor` belongs to `out_of_memory`, not to `{name}`")
+        return self
 
 
 class ResourcesSection(_Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from campaign.core.model import FailureClass, Outcome, Record
@@ -12,11 +12,14 @@ from campaign.core.policy import class_of
 UNREADY_ALLOWED = 3
 """Slots that can't be warmed up on a node, one after another, before it is put aside."""
 
-FAILING_ALLOWED = 5
-"""Jobs that fail on a node, one after another, while others complete elsewhere, before it is put aside."""
+CONVICTIONS_ALLOWED = 3
+"""Jobs that failed on a node since one completed there, and then completed elsewhere, before it is put aside."""
 
 LATEST_JOBS, FEWEST_JOBS = 50, 20
-"""Of how many jobs that ended last the failing share is looked at, and how many there must be at least."""
+"""Of how many jobs that were tried last the failing share is looked at, and how many there must be at least."""
+
+SUSPICIONS_KEPT = 10_000
+"""Jobs of which it is remembered where they failed."""
 
 INNOCENT = (FailureClass.WORKER_LOST, FailureClass.INFRASTRUCTURE, FailureClass.MISSING_INPUT)
 """Classes that say nothing about the node or the campaign."""
@@ -24,55 +27,67 @@ INNOCENT = (FailureClass.WORKER_LOST, FailureClass.INFRASTRUCTURE, FailureClass.
 
 @dataclass(slots=True)
 class _Ward:
-    """What is known of one node."""
+    """What is held against one node since a job completed there."""
 
     unready: int = 0  # slots in a row that did not come up
-    failing: set[int] = field(default_factory=set)  # jobs that failed since one completed
-    completed_elsewhere: bool = False  # since the first of them failed
+    convictions: int = 0  # jobs that failed here and completed elsewhere
 
 
 @dataclass(slots=True)
 class Health:
-    """Watches how attempts end, on each node and altogether."""
+    """Watches how attempts end, on each node and altogether. A failure speaks against a node only if another one does better."""
 
     max_failure_rate: float
     _wards: dict[str, _Ward] = field(default_factory=dict)
+    _suspected: OrderedDict[int, frozenset[str]] = field(default_factory=OrderedDict)  # job -> nodes where it failed
     _latest: OrderedDict[int, bool] = field(default_factory=OrderedDict)  # job -> whether its last attempt failed
+    _failing: int = 0  # of the latest
 
-    def note(self, record: Record, node: str) -> None:
-        """An attempt has ended in a slot that `node` launched."""
-        ward = self._wards.setdefault(node, _Ward())
+    def note(self, record: Record, nodes: Sequence[str], *, fresh: bool) -> None:
+        """An attempt has ended on `nodes`; `fresh` where the job had not failed before."""
         known = None if record.failure is None else class_of(record.failure)
         if known is FailureClass.NODE:
-            ward.unready += 1
+            for name in nodes:
+                self._ward(name).unready += 1
             return
-        ward.unready = 0
         if record.outcome is Outcome.COMPLETED:
-            ward.failing.clear()
-            ward.completed_elsewhere = False
-            for name, other in self._wards.items():
-                other.completed_elsewhere |= name != node and bool(other.failing)
+            for name in nodes:
+                self._wards.pop(name, None)
+            for name in self._suspected.pop(record.job, frozenset()) - frozenset(nodes):
+                self._ward(name).convictions += 1
         elif known in INNOCENT:
             return
         else:
-            ward.failing.add(record.job)
+            self._suspected[record.job] = self._suspected.get(record.job, frozenset()) | frozenset(nodes)
+            if len(self._suspected) > SUSPICIONS_KEPT:
+                self._suspected.popitem(last=False)
         if known is not FailureClass.KILLED:
-            self._note_latest(record)
+            self._note_latest(record.job, failed=record.outcome is not Outcome.COMPLETED, fresh=fresh)
 
-    def _note_latest(self, record: Record) -> None:
-        self._latest[record.job] = record.outcome is not Outcome.COMPLETED
-        self._latest.move_to_end(record.job)
+    def _ward(self, name: str) -> _Ward:
+        return self._wards.setdefault(name, _Ward())
+
+    def _note_latest(self, job: int, *, failed: bool, fresh: bool) -> None:
+        """Each job counts once, from its first end on; what its retries give changes only its own entry."""
+        if not fresh and job not in self._latest:
+            return
+        self._failing += failed - self._latest.get(job, False)
+        self._latest[job] = failed
         if len(self._latest) > LATEST_JOBS:
-            self._latest.popitem(last=False)
+            self._failing -= self._latest.popitem(last=False)[1]
 
     def trouble_with(self, node: str) -> str:
         """Why a node should take no more jobs; empty where it may."""
         ward = self._wards.get(node, _Ward())
         if ward.unready >= UNREADY_ALLOWED:
             return f"{UNREADY_ALLOWED} slots in a row could not be started"
-        if ward.completed_elsewhere and len(ward.failing) >= FAILING_ALLOWED:
-            return f"{FAILING_ALLOWED} jobs in a row failed there, while others completed elsewhere"
+        if ward.convictions >= CONVICTIONS_ALLOWED:
+            return f"{CONVICTIONS_ALLOWED} jobs failed there and completed elsewhere, and none completed there"
         return ""
+
+    def suspects(self) -> list[str]:
+        """Nodes against which anything is held."""
+        return list(self._wards)
 
     def forget(self, nodes: Collection[str]) -> None:
         """Nodes are gone."""
@@ -81,7 +96,8 @@ class Health:
 
     def trouble_everywhere(self) -> str:
         """Why the run should stop; empty where it may go on."""
-        jobs, failing = len(self._latest), sum(self._latest.values())
-        if jobs < FEWEST_JOBS or failing <= self.max_failure_rate * jobs:
+        jobs = len(self._latest)
+        if jobs < FEWEST_JOBS or self._failing <= self.max_failure_rate * jobs:
             return ""
-        return f"{failing} of the latest {jobs} jobs failed, more than execution.max_failure_rate = {self.max_failure_rate:g}"
+        limit = f"execution.max_failure_rate = {self.max_failure_rate:g}"
+        return f"{self._failing} of the latest {jobs} jobs failed, more than {limit}"

@@ -10,6 +10,9 @@ from campaign.errors import Code
 UNBLAMED_RETRIES = 10
 """Attempts of one job that may end by what it is not to blame for, whatever that was, before the job counts as failed."""
 
+WARM_UP = "warm_up"
+"""Phase of a failure that came before the job itself was begun."""
+
 RULES: Mapping[FailureClass, Rule] = {
     FailureClass.INFRASTRUCTURE: Rule(blames_job=False, max_retries=UNBLAMED_RETRIES, waits=False),
     FailureClass.WORKER_LOST: Rule(blames_job=False, max_retries=UNBLAMED_RETRIES, waits=False),
@@ -39,6 +42,8 @@ CLASSES: Mapping[str, FailureClass] = {
 
 def class_of(failure: Failure) -> FailureClass:
     """The class of a failure."""
+    if not failure.blames_job and failure.phase == WARM_UP:
+        return FailureClass.NODE
     if not failure.blames_job:
         known = CLASSES.get(failure.code)
         return known if known is not None and not RULES[known].blames_job else FailureClass.INFRASTRUCTURE
