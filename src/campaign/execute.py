@@ -221,6 +221,7 @@ class Execution:
             remaining_s=left / rate if rate > 0 else None,
             slots=self._dispatcher.capacity(),
             draining=self._draining,
+            paused=self._paused,
             failures=tuple(self._tally.failures),
             nodes=self._nodes.count,
             allocation_left_s=self._allocation_left_s(),

@@ -360,3 +360,9 @@ class Progress:
     failures: tuple[Mapping[str, Any], ...]  # the latest, newest first
     nodes: int = 1
     allocation_left_s: float | None = None  # None where nothing ends
+    paused: bool = False  # whether a person holds it
+
+    @property
+    def held_by(self) -> str:
+        """Why nothing is started: `draining`, `paused`, or empty where jobs are."""
+        return "draining" if self.draining else "paused" if self.paused else ""

@@ -39,6 +39,7 @@ def test_a_line_says_everything():
         == "43/100: 55 pending, 2 running, 40 completed, 3 failed; 30.0 jobs/min, about 1 min 54 s left"
     )
     assert "draining" in line(progress(draining=True))
+    assert "paused" in line(progress(paused=True))
     assert "none ended in this run yet" in line(progress(rate_per_s=0.0, remaining_s=None))
 
 

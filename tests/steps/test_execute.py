@@ -86,6 +86,17 @@ def bench(scripted_plan, tmp_path, clock):
     return make
 
 
+def tell_where(cluster):
+    """Let a cluster say on which node it runs what it runs."""
+    work = cluster._work
+
+    def on_its_node(lease):
+        cluster.where = lease.slot.nodes[0]
+        yield from work(lease)
+
+    cluster._work = on_its_node
+
+
 def states(bench):
     return {State(s).word: int(n) for s, n in zip(*np.unique(bench.table.state, return_counts=True), strict=True)}
 
@@ -372,13 +383,7 @@ def test_a_node_on_which_no_slot_comes_up_is_put_aside(bench, scripted_plan):
 
     it = bench(plan=scripted_plan("resources.slots=auto"), nodes=(Node("sick", 1), Node("well", 1)), run=run)
     it.sick = True
-    work = it.cluster._work
-
-    def on_its_node(lease):
-        it.cluster.where = lease.slot.nodes[0]
-        yield from work(lease)
-
-    it.cluster._work = on_its_node
+    tell_where(it.cluster)
     it.go()
     assert states(it) == {"completed": 12}
     assert it.seen[-1].nodes == 1
@@ -397,13 +402,7 @@ def test_a_node_on_which_jobs_fail_is_put_aside_and_their_jobs_complete_elsewher
 
     plan = scripted_plan("resources.slots=auto", "execution.retry_delay_s=0", realizations="12")
     it = bench(plan=plan, nodes=(Node("sick", 1), Node("well", 1)), run=run)
-    work = it.cluster._work
-
-    def on_its_node(lease):
-        it.cluster.where = lease.slot.nodes[0]
-        yield from work(lease)
-
-    it.cluster._work = on_its_node
+    tell_where(it.cluster)
     it.go()
     assert states(it) == {"completed": 36}
     assert it.seen[-1].nodes == 1

@@ -40,5 +40,6 @@ def snapshot(progress: Progress, now_ms: int) -> dict[str, Any]:
         "remaining_s": progress.remaining_s,
         "slots": progress.slots,
         "draining": progress.draining,
+        "paused": progress.paused,
         "failures": [dict(f) for f in progress.failures],
     }

@@ -51,13 +51,22 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def size_words(size_bytes: float) -> str:
+    """Bytes as a person says them: `512 B`, `1.9 kB`, `2.3 TB`."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.3g} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.3g} TB"
+
+
 @contextmanager
 def counting(things: str) -> Iterator[Callable[[int, int], None]]:
     """Show how many things, and how many bytes of them, long work has looked at, on a terminal or now and then in a log."""
     console, said = Console(stderr=True), time.monotonic()
 
     def words(done: int, size: int) -> str:
-        return f"{done} {things}, {size / 1e9:.3g} GB"
+        return f"{done} {things}, {size_words(size)}"
 
     if not console.is_terminal:
 
@@ -78,7 +87,7 @@ def line(progress: Progress) -> str:
     counts = ", ".join(f"{n} {state.word}" for state, n in progress.counts.items() if n)
     rate = f"{progress.rate_per_s * 60:.1f} jobs/min" if progress.rate_per_s else "none ended in this run yet"
     left = f", about {duration(progress.remaining_s)} left" if progress.remaining_s else ""
-    drains = ", draining" if progress.draining else ""
+    drains = f", {progress.held_by}" if progress.held_by else ""
     return f"{ended(progress)}/{progress.total}: {counts}; {rate}{left}{drains}"
 
 
@@ -147,7 +156,7 @@ class LiveView:
 
     def render(self, progress: Progress) -> Group:
         """The picture of one snapshot."""
-        head = Text.assemble((self._title, "bold"), "  draining" if progress.draining else "")
+        head = Text.assemble((self._title, "bold"), f"  {progress.held_by}")
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=max(progress.total, 1), completed=ended(progress), width=40),

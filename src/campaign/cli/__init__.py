@@ -26,7 +26,7 @@ VERBS = {
     "audit": "account for every job, artifact and product",
     "verify": "hash products again and compare",
     "tidy": "write one row for each attempt: Parquet or CSV",
-    "consolidate": "bring ledger and dataset up to what is committed, or make them anew",
+    "consolidate": "index what is committed, or rebuild ledger and dataset",
     "reproduce": "run one job again elsewhere and compare bit for bit",
 }
 EPILOG = """a first campaign:
