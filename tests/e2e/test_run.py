@@ -17,6 +17,7 @@ import xarray as xr
 
 import campaign
 from campaign.core.model import State
+from campaign.testing import faults
 from tests.conftest import wait_for
 
 RUN_FACTS = ["attempt", "batch", "start_time", "duration", "node"]
@@ -107,6 +108,19 @@ def test_ctrl_c_drains_and_the_same_command_goes_on(scripted_yaml, directory):
     code, out, _ = run(path)
     assert code == 0
     assert f"60 completed ({60 - done} completed in this run)" in out
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1], ids=lambda n: n.name)
+@pytest.mark.fault("SIGTERM or SIGUSR1, as batch systems send them", "running jobs end and are committed; exit code 3")
+def test_signals_of_a_batch_system_drain(scripted_yaml, directory, number):
+    process = start(scripted_yaml(realizations="30", options="{seconds: 0.1}"))
+    wait_for(lambda: len(products(directory)) > 2 if directory.exists() else False)
+    process.send_signal(number)
+    code, out, err = finish(process)
+    assert code == 3, err
+    assert number.name in err
+    assert "work is left" in out
+    assert campaign.audit(directory, hashed=True).sound
 
 
 @pytest.mark.fault("Ctrl-C twice", "running jobs are ended, unblamed; the same command goes on")
@@ -305,13 +319,11 @@ def test_an_output_that_can_not_be_written_is_told(scripted_yaml, tmp_path):
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of two megabytes."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", path], capture_output=True, check=False)
-    if mounted.returncode:
-        pytest.skip("mounting a small file system needs root")
-    yield path
-    subprocess.run(["umount", "-l", path], check=True)
+    with contextlib.ExitStack() as stack:
+        try:
+            yield stack.enter_context(faults.small_disk(tmp_path / "disk"))
+        except PermissionError:
+            pytest.skip("mounting a small file system needs root")
 
 
 @pytest.mark.fault("the disk is full", "the run stops with exit code 3; the next one goes on")

@@ -10,10 +10,12 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import uuid
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,32 @@ FAULTS = tuple(
 
 HARMLESS = tuple(f for f in FAULTS if f.inflict not in (flipped_batch, damaged_chunk, deleted_dataset, damaged_product))
 """Faults that a reader of the dataset never notices, and after which no finished job runs again."""
+
+
+@contextmanager
+def small_disk(path: Path, size: str = "2m") -> Iterator[Path]:
+    """A file system of `size` at a new directory `path`; PermissionError where we may not mount one."""
+    path.mkdir()
+    with _mounted("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path), on=path):
+        yield path
+
+
+@contextmanager
+def unwritable(path: Path) -> Iterator[None]:
+    """A directory in which nobody can write, not even root; PermissionError where we may not mount it so."""
+    with _mounted("mount", "--bind", str(path), str(path), on=path):
+        subprocess.run(["mount", "-o", "remount,bind,ro", str(path)], check=True)
+        yield
+
+
+@contextmanager
+def _mounted(*command: str, on: Path) -> Iterator[None]:
+    if subprocess.run(command, capture_output=True, check=False).returncode:
+        raise PermissionError(1, "mounting needs root", str(on))
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(on)], check=True)
 
 
 class ScriptedLauncher:
