@@ -10,7 +10,6 @@ from campaign.core.model import Node, Record
 from campaign.core.usage import NodeTime
 from campaign.dispatch import Dispatcher
 from campaign.ports import Clock, Cluster
-from campaign.tally import first_line
 
 logger = logging.getLogger("campaign")
 
@@ -63,7 +62,7 @@ class Nodes:
             if not why or node in self._put_aside:
                 continue
             if record.failure is not None:
-                why = f"{why}: {first_line(record.failure)}"
+                why = f"{why}: {record.failure.message}"  # all of it: what a launcher said stands in its last lines
             if set(self._dispatcher.slots.nodes) <= {node}:
                 return why
             self._put_aside.add(node)
