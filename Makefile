@@ -1,7 +1,8 @@
 # make quickstart   install, and run the first campaign: 24 mock galaxy catalogues and their dataset
 # make test         install what the tests need, and run every check and every test
 # make mpio         an h5py that several ranks write with, in an environment of its own; its tests run where it is there
-# make reliability   the table of faults in docs/reliability.md, made of the tests that passed
+# make torture      40,000 jobs under kill -9, for most of an hour
+# make reliability  the table of faults in docs/reliability.md, made of the tests that passed
 # make bench        the figures of README and docs, measured on this machine
 
 VENV ?= .venv
@@ -11,7 +12,7 @@ TESTABLE = $(VENV)/.installed-galaxies-mpi-test
 OTHER_PYTHONS ?= 3.12 3.13
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart test check fast slurm mpio others bench reliability schema clean
+.PHONY: help quickstart test check fast slurm mpio others bench torture reliability schema clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -57,10 +58,12 @@ others:
 	done
 
 bench: $(TESTABLE)
-	$(BIN)/python benchmarks/torture.py
 	$(BIN)/python benchmarks/first_campaign.py
 	$(BIN)/python benchmarks/walltime.py
 	$(BIN)/python benchmarks/allocation.py
+
+torture: $(TESTABLE)
+	$(BIN)/python benchmarks/torture.py
 
 reliability: $(TESTABLE) slurm
 	$(BIN)/python -m pytest -q -m fault --reliability
