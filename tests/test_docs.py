@@ -103,4 +103,4 @@ def test_the_benchmarks_run():
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["figures"]) == 6
+    assert len(json.loads(done.stdout)["figures"]) == 4
