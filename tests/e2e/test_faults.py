@@ -166,7 +166,9 @@ def test_a_directory_that_can_not_be_written_is_told(ran, run_again):
     "every job ends as it must, every cell is right, a reader never sees anything else",
 )
 def test_torture(tmp_path):
-    report = Torture(tmp_path, realizations=20, redshifts=10, kills=4, poisoned=len(POISON), batch_size=20).run()
+    report = Torture(
+        tmp_path, realizations=20, redshifts=10, kills=4, poisoned=len(POISON), batch_size=20, peace_s=1.5
+    ).run()
     assert report.clean, report.to_json()
     assert report.kills["coordinator"] >= 4
     assert report.at_points
