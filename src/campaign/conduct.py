@@ -21,7 +21,7 @@ from campaign.assemble import Place, dismiss_followers, find_place, open_cluster
 from campaign.core.model import Config, Order, State
 from campaign.errors import Code, StoppedError, UsageError
 from campaign.layout import Layout
-from campaign.opening import committing, held, lay_out, open_gatherer, recover, refuse_while_paused
+from campaign.opening import committing, lay_out, recover, refuse_while_paused, writing
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States
 from campaign.shards import Shard
@@ -264,10 +264,7 @@ def requeue(config: Config, generator: Generator, states: Sequence[State], *, dr
     layout = Layout(Path(config.directory))
     manifest.read(layout)
     plan = lay_out(config, generator)
-    with (
-        held(plan, generator, layout, may_grow=False),
-        contextlib.closing(open_gatherer(plan, generator, layout)) as gatherer,
-    ):
+    with writing(plan, generator, layout, may_grow=False) as gatherer:
         recover(gatherer, layout)
         jobs = [int(job) for job in np.flatnonzero(np.isin(gatherer.table.state, states))]
         if not dry_run:

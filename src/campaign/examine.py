@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from campaign import durable, opening
 from campaign.adapters.artifacts import ArtifactStore, read_any
-from campaign.adapters.local import SystemClock
+from campaign.adapters.local import SystemClock, usable_cores
 from campaign.adapters.lock import holder
 from campaign.analyse import audit as auditing
 from campaign.analyse import tidy as tidying
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from campaign.analyse.audit import Audit
     from campaign.gather import Recovery
     from campaign.plan import Plan, States
+    from campaign.ports import Generator
 
 Told = Callable[[int, int], None]
 
@@ -39,14 +39,18 @@ GONE_AT_MOST = 0.5
 
 def _threads() -> int:
     """Enough to keep a parallel file system busy."""
-    return min(32, 4 * len(os.sched_getaffinity(0)))
+    return min(32, 4 * usable_cores())
+
+
+def _opened(directory: Path) -> tuple[Plan, Generator, Layout]:
+    """The plan of a campaign as it is frozen, its generator, and where it lies."""
+    config, generator = opening.read_config(directory)
+    return opening.lay_out(config, generator), generator, Layout(Path(config.directory))
 
 
 def audit_campaign(directory: Path, *, hashed: bool = False, told: Told = lambda *_: None) -> Audit:
     """Account for every job, artifact and product of a campaign, without writing; `hashed` reads the products too."""
-    config, generator = opening.read_config(directory)
-    layout = Layout(Path(config.directory))
-    plan = opening.lay_out(config, generator)
+    plan, _, layout = _opened(directory)
     projections, damaged = _projections(layout, plan)
     found = auditing.audit(
         plan, ArtifactStore(layout.root), lambda product: _wrong(layout, product, hashed=hashed),
@@ -128,8 +132,7 @@ class Damage:
 
 def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int, list[Damage]]:
     """Read every product again and compare its checksum: (products, those that are not as recorded)."""
-    config, generator = opening.read_config(directory)
-    layout, plan = Layout(Path(config.directory)), opening.lay_out(config, generator)
+    plan, _, layout = _opened(directory)
     artifacts = ArtifactStore(layout.root)
     table = auditing.read_truth(plan, artifacts).table
     count = [0]
@@ -157,8 +160,7 @@ def revoke(directory: Path, damage: Sequence[Damage], products: int, *, force: b
             f"{gone} of {products} products are gone: is the file system there?",
             action="look at catalogs/; if they are really lost, add --force",
         )
-    config, generator = opening.read_config(directory)
-    layout, plan = Layout(Path(config.directory)), opening.lay_out(config, generator)
+    plan, generator, layout = _opened(directory)
     with opening.committing(plan, generator, layout) as gatherer:
         artifacts = ArtifactStore(layout.root)
         jobs = {spoilt.job for spoilt in damage}
@@ -177,12 +179,8 @@ def revoke(directory: Path, damage: Sequence[Damage], products: int, *, force: b
 
 def consolidate(directory: Path, *, rebuild: bool = False) -> Recovery:
     """Commit what waits, and bring ledger and dataset up to what is committed; `rebuild` makes both anew."""
-    config, generator = opening.read_config(directory)
-    layout, plan = Layout(Path(config.directory)), opening.lay_out(config, generator)
-    with (
-        opening.held(plan, generator, layout),
-        contextlib.closing(opening.open_gatherer(plan, generator, layout)) as gatherer,
-    ):
+    plan, generator, layout = _opened(directory)
+    with opening.writing(plan, generator, layout) as gatherer:
         if rebuild:
             gatherer.forget()
         return opening.recover(gatherer, layout)
@@ -248,14 +246,13 @@ class Reproduction:
 
 def reproduce(directory: Path, job: str, into: Path) -> Reproduction:
     """Run one completed job again below `into`, on this machine, and compare bit for bit with what is recorded."""
-    config, generator = opening.read_config(directory)
-    plan = opening.lay_out(config, generator)
+    plan, _, layout = _opened(directory)
     if any(Layout(place).manifest.exists() for place in (into, *into.parents)):
         raise UsageError(
             Code.CONFIG_INVALID, f"{into} is in the directory of a campaign", action="name a directory elsewhere"
         )
     number = plan.named(job)
-    known = _recorded(plan, ArtifactStore(Path(config.directory)), number)
+    known = _recorded(plan, ArtifactStore(layout.root), number)
     again = _run_once(plan, number, known.attempt, into)
     return Reproduction(known.name, str(into), str(again.outcome), tuple(_differences(known, again)))
 

@@ -90,16 +90,32 @@ def committing(
 
     A shard whose workers are `at_work` leaves its own journals to them.
     """
-    with (
-        held(plan, generator, layout, shard, wait_s),
-        contextlib.closing(open_gatherer(plan, generator, layout, shard, at_work=at_work)) as gatherer,
-    ):
+    with writing(plan, generator, layout, shard, wait_s, at_work=at_work) as gatherer:
         recover(gatherer, layout, at_work=at_work)
         if not at_work:
             own = None if shard is None else shard.jobs(plan)
             gatherer.mark_missing(plan.missing, SystemClock().now_ms(), own)
         yield gatherer
         gatherer.flush()
+
+
+@contextlib.contextmanager
+def writing(
+    plan: Plan,
+    generator: Generator,
+    layout: Layout,
+    shard: Shard | None = None,
+    wait_s: float = 1.0,
+    *,
+    may_grow: bool = True,
+    at_work: bool = False,
+) -> Iterator[Gatherer]:
+    """The campaign's one writer as it is, before anything is recovered; LockedError where it is busy."""
+    with (
+        held(plan, generator, layout, shard, wait_s, may_grow=may_grow),
+        contextlib.closing(open_gatherer(plan, generator, layout, shard, at_work=at_work)) as gatherer,
+    ):
+        yield gatherer
 
 
 @contextlib.contextmanager

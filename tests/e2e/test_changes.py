@@ -16,7 +16,6 @@ from campaign.errors import LockedError, StoppedError, UsageError
 from campaign.layout import Layout
 
 GOLDEN = sorted((Path(__file__).parents[1] / "golden").glob("campaign_format_*.tar.xz"))
-RUN_FACTS = ["attempt", "batch", "start_time", "duration", "node"]
 
 
 def same_cells(small, large):

@@ -18,6 +18,7 @@ import xarray as xr
 import campaign
 from campaign.core.model import State
 from campaign.testing import faults
+from campaign.testing.torture import descendants
 from tests.conftest import wait_for
 
 RUN_FACTS = ["attempt", "batch", "start_time", "duration", "node"]
@@ -202,13 +203,7 @@ def test_missing_inputs_are_reported_and_picked_up_when_they_come(scripted_yaml,
 
 def children_of(pid):
     """Every descendant of a process."""
-    listed = subprocess.run(["ps", "-e", "-o", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
-    parents = {int(child): int(parent) for child, parent in (line.split() for line in listed.splitlines())}
-    found, frontier = [], [pid]
-    while frontier:
-        frontier = [child for child, parent in parents.items() if parent in frontier]
-        found += frontier
-    return found
+    return list(descendants(pid))
 
 
 @pytest.mark.fault(
