@@ -356,10 +356,11 @@ def is_paused(directory):
 
 @pytest.mark.fault("`campaign stop` from another shell", "running jobs end and are committed; the same command goes on")
 @pytest.mark.fault("`campaign abort` from another shell", "running jobs are ended, unblamed; the same command goes on")
-def test_orders_from_another_shell_are_obeyed(scripted_yaml, directory):
-    path = scripted_yaml(realizations="60", options="{seconds: 0.1, script: {r0001/mock_z1.000: [hang, ok]}}")
-    process = start(path)
-    wait_for(lambda: len(products(directory)) > 5 if directory.exists() else False)
+def test_orders_from_another_shell_are_obeyed(scripted_yaml, directory, tmp_path):
+    hangs, truth = "r0001/mock_z1.000", tmp_path / "truth"
+    path = scripted_yaml(realizations="60", options=f"{{seconds: 0.1, truth: {truth}, script: {{{hangs}: [hang, ok]}}}}")
+    process = start(path, "--set", "execution.order=realization_major")
+    wait_for(lambda: truth.exists() and f"{hangs} 1" in truth.read_text() and len(products(directory)) > 5)
     paused = command("pause", directory, "--reason", "quota")
     assert f"obeyed by process {process.pid}" in paused.stdout
     wait_for(lambda: is_paused(directory))
