@@ -8,11 +8,11 @@ import resource
 import socket
 import traceback
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from campaign.crashpoints import reach
 from campaign.durable import fsync_directory, fsync_file, sha256_of
 from campaign.errors import CampaignError, Code, InputError, JobError, ProductError, StorageError
 from campaign.layout import Layout
-from campaign.ports import Clock, Generator
+from campaign.ports import Clock, Generator, Staged
 
 
 def run_attempt(
@@ -34,52 +34,123 @@ def run_attempt(
     report: Callable[[str], None] = lambda _: None,
     lead: Callable[[Path], None] = lambda _: None,
 ) -> Record:
-    """Try `task` once. Never raises an Exception: what goes wrong is in the record.
+    """Try `task` once, from its first stage to its last. Never raises an Exception: what goes wrong is in the record."""
+    attempt = Attempt(task, generator, directory, clock, report, lead)
+    attempt.load()
+    attempt.compute()
+    return attempt.finish()
 
-    `lead` is told the temporary name just before the generator begins: where there are several ranks, it makes the
-    others begin as well.
+
+class Attempt:
+    """One try at one job in three stages, which may run in different threads; no stage raises an Exception.
+
+    A generator whose `load`, `compute` and `write` are called one by one is `staged`; of any other, `generate` is the
+    whole of `compute`. `lead` is told the temporary name just before `generate` begins: where there are several ranks,
+    it makes the others begin as well.
 
     The product is made under a temporary name, closed, verified, hashed, made durable and only then linked to its own
     name, so that a file under that name is always complete.
     """
-    stopwatch = _Stopwatch(clock, report)
-    started = clock.now_ms()
-    record = blank_record(task, generator.version, started)
-    scratch = Layout(directory).unfinished / f"{uuid.uuid4().hex}{Path(task.product).suffix}"
-    try:
-        with _tidy(scratch):
-            stopwatch.phase("prepare")
-            target = Layout(directory).inside(task.product)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            scratch.parent.mkdir(parents=True, exist_ok=True)
-            lead(scratch)
-            measured = generator.generate(task, scratch, stopwatch.phase)
-            if not scratch.exists():
-                raise ProductError(Code.PRODUCT_INVALID, "generate returned without writing its target")
-            if not isinstance(measured, Mapping):
-                raise _undeclared(
-                    "", f"can't be found: generate returned {type(measured).__name__}, not a mapping of values"
-                )
-            measurements = checked(generator.variables(task.config), measured)
-            stopwatch.phase("verify")
-            generator.verify(task, scratch, measured)
-            product, note = _put_in_place(scratch, target, directory)
+
+    def __init__(
+        self,
+        task: Task,
+        generator: Generator,
+        directory: Path,
+        clock: Clock,
+        report: Callable[[str], None] = lambda _: None,
+        lead: Callable[[Path], None] = lambda _: None,
+        *,
+        staged: bool = False,
+    ) -> None:
+        self.task, self._generator, self._directory, self._clock = task, generator, directory, clock
+        self._stages = cast("Staged", generator) if staged else None
+        self._lead = lead
+        self._stopwatch = _Stopwatch(clock, report)
+        self._scratch = Layout(directory).unfinished / f"{uuid.uuid4().hex}{Path(task.product).suffix}"
+        self._started_ms: int | None = None
+        self._made: Any = None  # what a stage hands to the next
+        self._error: Exception | None = None
+        self._failed_in = ""
+
+    def load(self) -> None:
+        """Read and decode the input."""
+        if self._stages is not None:
+            self._made = self._act("load", self._stages.load, self.task)
+
+    def compute(self) -> None:
+        """Compute the product; without stages, load its input before and write it as well."""
+        if self._stages is not None:
+            self._made = self._act("compute", self._stages.compute, self.task, self._made)
+        else:
+            self._made = self._act("prepare", self._generate)
+
+    def finish(self) -> Record:
+        """Write, verify and put in place what was made; how the attempt ended."""
+        if self._stages is not None:
+            self._made = self._act("write", self._write)
+        found = self._act("verify", self._verified)
+        self._made = None
+        with suppress(OSError):
+            self._scratch.unlink(missing_ok=True)
         record = replace(
-            record,
-            outcome=Outcome.COMPLETED,
-            products=(product,),
-            measurements=measurements,
-            notes=(note,) if note else (),
+            blank_record(self.task, self._generator.version, self._started_ms or self._clock.now_ms()),
+            duration_s=self._stopwatch.spent_s,
+            phases_s=self._stopwatch.phases,
+            peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         )
-    except Exception as error:  # noqa: BLE001 - a generator may raise anything; the campaign goes on
-        outcome = Outcome.MISSING_INPUT if isinstance(error, InputError) else Outcome.FAILED
-        record = replace(record, outcome=outcome, failure=explain(error, stopwatch.current, directory))
-    return replace(
-        record,
-        duration_s=stopwatch.stop(),
-        phases_s=stopwatch.phases,
-        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-    )
+        if self._error is None:
+            return replace(record, outcome=Outcome.COMPLETED, **found)
+        outcome = Outcome.MISSING_INPUT if isinstance(self._error, InputError) else Outcome.FAILED
+        return replace(record, outcome=outcome, failure=explain(self._error, self._failed_in, self._directory))
+
+    def _act(self, phase: str, act: Callable[..., Any], *given: Any) -> Any:
+        """Time a stage and catch what it raises; after an error the later stages have nothing to do."""
+        if self._error is not None:
+            return None
+        if self._started_ms is None:
+            self._started_ms = self._clock.now_ms()
+        self._stopwatch.phase(phase)
+        try:
+            return act(*given, self._stopwatch.phase)
+        except Exception as error:  # noqa: BLE001 - a generator may raise anything; the campaign goes on
+            self._error, self._failed_in = error, self._stopwatch.current
+            return None
+        finally:
+            self._stopwatch.pause()
+
+    def _generate(self, phase: Callable[[str], None]) -> Any:
+        self._make_room()
+        self._lead(self._scratch)
+        return self._checked(self._generator.generate(self.task, self._scratch, phase))
+
+    def _write(self, phase: Callable[[str], None]) -> Any:
+        assert self._stages is not None
+        self._make_room()
+        return self._checked(self._stages.write(self.task, self._made, self._scratch, phase))
+
+    def _make_room(self) -> None:
+        """Have the directories of scratch and product."""
+        Layout(self._directory).inside(self.task.product).parent.mkdir(parents=True, exist_ok=True)
+        self._scratch.parent.mkdir(parents=True, exist_ok=True)
+
+    def _checked(self, measured: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
+        """What was measured, and the same as it is recorded."""
+        if not self._scratch.exists():
+            raise ProductError(Code.PRODUCT_INVALID, "generate returned without writing its target")
+        if not isinstance(measured, Mapping):
+            raise _undeclared(
+                "", f"can't be found: generate returned {type(measured).__name__}, not a mapping of values"
+            )
+        return measured, checked(self._generator.variables(self.task.config), measured)
+
+    def _verified(self, _: Callable[[str], None]) -> dict[str, Any]:
+        """Fields of the record of a job whose product is complete and in its place."""
+        measured, measurements = self._made
+        self._generator.verify(self.task, self._scratch, measured)
+        target = Layout(self._directory).inside(self.task.product)
+        product, note = _put_in_place(self._scratch, target, self._directory)
+        return {"products": (product,), "measurements": measurements, "notes": (note,) if note else ()}
 
 
 def blank_record(task: Task, generator_version: str, started_ms: int) -> Record:
@@ -139,14 +210,6 @@ def _refusal(error: OSError, directory: Path | None) -> StorageError | None:
             Code.STORAGE_UNWRITABLE, f"can't write: {error}", action="check the permissions, then run again"
         )
     return None
-
-
-@contextmanager
-def _tidy(scratch: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product, str]:
@@ -225,28 +288,31 @@ def _plain(value: Any) -> Any:
 
 
 class _Stopwatch:
-    """Time of each phase; every phase ends when the next begins."""
+    """Time of each phase; every phase ends when the next begins, or at a pause."""
 
     def __init__(self, clock: Clock, report: Callable[[str], None]) -> None:
         self._clock, self._report = clock, report
-        self._begin = self._mark = clock.monotonic_s()
+        self._mark = 0.0
         self.current = ""
         self.phases: dict[str, float] = {}
 
     def phase(self, name: str) -> None:
-        self._close()
-        self.current = name
-        self._report(name)
-
-    def stop(self) -> float:
-        self._close()
-        return round(self._clock.monotonic_s() - self._begin, 6)
-
-    def _close(self) -> None:
+        """Another phase begins; none where it has no name."""
         now = self._clock.monotonic_s()
         if self.current:
             self.phases[self.current] = round(self.phases.get(self.current, 0.0) + now - self._mark, 6)
-        self._mark = now
+        if name or self.current:
+            self._report(name)
+        self.current, self._mark = name, now
+
+    def pause(self) -> None:
+        """Nothing is done until the next phase begins."""
+        self.phase("")
+
+    @property
+    def spent_s(self) -> float:
+        """Time of all phases."""
+        return round(sum(self.phases.values()), 6)
 
 
 def task_from_json(message: Mapping[str, Any]) -> Task:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from campaign.core.lifecycle import JobTable, Row
 from campaign.core.model import Failure, Lease, Node, Point, Record, Slot, State, Task, Variable
@@ -43,6 +43,24 @@ class Generator(Protocol):
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """Prove the closed product complete; JobError where it is not."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """What a generator has beside `generate` whose stages may run side by side, each for another job.
+
+    `generate` must do the same: write(task, compute(task, load(task))). The stages are called in different threads, and
+    never two of a kind at once; what one returns goes to the next as it is. Jobs of several ranks call `generate`.
+    """
+
+    def load(self, task: Task, phase: Callable[[str], None]) -> Any:
+        """Read and decode the input."""
+
+    def compute(self, task: Task, loaded: Any, phase: Callable[[str], None]) -> Any:
+        """Compute what will be written and measured."""
+
+    def write(self, task: Task, made: Any, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
+        """Write the product to `target` and return the values of `variables`."""
 
 
 class Clock(Protocol):
@@ -103,6 +121,9 @@ class Journal(Protocol):
 
     def ended(self, record: Record) -> None:
         """Note how it ended."""
+
+    def returned(self, task: Task) -> None:
+        """Note that it was not begun after all."""
 
     def close(self) -> None:
         """Make everything durable and close."""

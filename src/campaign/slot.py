@@ -1,9 +1,9 @@
 """The resident program in a slot: takes jobs on a socket, runs the generator on one at a time, stays warm between them.
 
 Started by a supervisor as `python -m campaign.slot --channel PATH`, on one rank or on several; not meant to be typed.
-Rank 0 reads PATH.json (generator, directory, config), warms up, and speaks: one JSON object a line. In: `run` (task).
-Out: `ready` or `unready`, `phase`, `end` (record; `last` where the ranks must be started anew). The other ranks follow
-rank 0 by MPI.
+Rank 0 reads PATH.json (generator, directory, config), warms up, and speaks: one JSON object a line. In: `run` (tasks), `hold`.
+Out: `ready` or `unready`; of each job `begun`, `phase` (empty between two stages) and `end` (record; `last` where the
+ranks must be started anew); `returned` (jobs) after a `hold`. The other ranks follow rank 0 by MPI.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ from campaign.adapters.ranks import (
     join_ranks,
     launched_as,
 )
-from campaign.attempt import explain, run_attempt, task_from_json
-from campaign.core.model import Failure, Outcome
+from campaign.attempt import Attempt, explain, task_from_json
+from campaign.core.model import Failure, Outcome, Record, Task, task_to_json
 from campaign.errors import Code
 from campaign.generators import find
-from campaign.ports import Generator
+from campaign.pipeline import Pipeline
+from campaign.ports import Generator, Staged
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 1.0
@@ -51,14 +52,16 @@ class _Channel:
     def __init__(self, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.connect(path)
-        self._stream = self._socket.makefile("rwb")
+        self._lines = self._socket.makefile("rb")
+        self._sending = threading.Lock()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        self._stream.write(json.dumps(message).encode() + b"\n")
-        self._stream.flush()
+        line = json.dumps(message).encode() + b"\n"
+        with self._sending:  # at once, so that whatever kills us next can't take it back
+            self._socket.sendall(line)
 
     def receive(self) -> dict[str, Any] | None:
-        line = self._stream.readline()
+        line = self._lines.readline()
         return json.loads(line) if line else None
 
     def wait_for_hangup(self) -> None:
@@ -120,6 +123,7 @@ class _Rank:
 
     def __init__(self, ranks: Ranks, generator: Generator, directory: Path) -> None:
         self.ranks, self.generator, self.directory = ranks, generator, directory
+        self.staged = ranks.size == 1 and isinstance(generator, Staged)
 
     def follow(self) -> None:
         """Take part in the jobs that rank 0 tells of, until it tells no more."""
@@ -135,18 +139,35 @@ class _Rank:
     def lead(self, channel: _Channel) -> None:
         """Run jobs until the supervisor closes the channel."""
         clock = SystemClock()
-        while (message := channel.receive()) is not None:
-            task = task_from_json(message["task"])
-            record = run_attempt(
+
+        def make(task: Task) -> Attempt:
+            return Attempt(
                 task, self.generator, self.directory, clock,
-                report=lambda phase: channel.send({"event": "phase", "phase": phase}),
-                lead=lambda target: self.ranks.tell(json.dumps({"task": message["task"], "target": str(target)})),
+                report=lambda phase: channel.send({"event": "phase", "job": task.job, "phase": phase}),
+                lead=lambda target: self.ranks.tell(json.dumps({"task": task_to_json(task), "target": str(target)})),
+                staged=self.staged,
             )  # fmt: skip
+
+        def ended(record: Record) -> None:
             last = self.ranks.size > 1 and record.outcome is not Outcome.COMPLETED
             channel.send({"event": "end", "record": record.to_json(), "last": last})
             if last:
                 self.ranks.abort()
+
+        pipeline = Pipeline(make, channel.send, ended, staged=self.staged)
+        threading.Thread(target=_take_jobs, args=(channel, pipeline), daemon=True, name="channel").start()
+        pipeline.work()
         self.ranks.tell("")
+
+
+def _take_jobs(channel: _Channel, pipeline: Pipeline) -> None:
+    """Do what the supervisor says, until it closes the channel."""
+    while (message := channel.receive()) is not None:
+        if message["op"] == "run":
+            pipeline.put(map(task_from_json, message["tasks"]))
+        else:
+            channel.send({"event": "returned", "jobs": pipeline.take_back()})
+    pipeline.close()
 
 
 def leave_word(failure: Failure) -> None:
@@ -200,7 +221,7 @@ def serve(path: str) -> None:
         rank.follow()
         return
     watch_supervisor(channel, ranks)
-    channel.send({"event": "ready", "pid": os.getpid(), "version": generator.version})
+    channel.send({"event": "ready", "pid": os.getpid(), "version": generator.version, "staged": rank.staged})
     rank.lead(channel)
 
 

@@ -92,10 +92,10 @@ def test_the_journal_has_the_start_and_the_end_of_every_attempt(pool, tmp_path):
     assert [line.job for line in lines] == [0, 0, 1, 1]
 
 
-def test_a_stop_is_heeded_between_jobs(pool):
-    _, run = pool()
-    answers = iter([False, True])
-    records, left = run(0, 1, 2, stopped=lambda: next(answers))
+def test_a_stop_is_heeded_between_jobs(pool, tmp_path):
+    truth = tmp_path / "truth"
+    _, run = pool(truth=str(truth))
+    records, left = run(0, 1, 2, stopped=truth.exists)
     assert len(records) == 1
     assert left == [1, 2]
 
@@ -144,8 +144,7 @@ hello = {"generator": "scripted", "config": {"slot_fails": False, "warm_up_kills
 launcher = ProcessLauncher(hello, {}, Path(sys.argv[1]) / "slot", partial(slot_command, None))
 pool = SlotPool(launcher, JournalFile(Path(sys.argv[1]) / "j"), SystemClock(), blank_record)
 server = pool._server(Slot(0, Shape(), ("here",), ((),), ((),)))
-pool._spawner.submit(pool._prestart, server).result()
-print(server.process.pid, flush=True)
+print(pool._start(server).pid, flush=True)
 sys.stdin.read()
 """
     supervisor = subprocess.Popen(

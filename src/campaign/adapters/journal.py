@@ -7,8 +7,11 @@ import os
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from campaign.core.model import Record, Task
 from campaign.crashpoints import reach
@@ -38,6 +41,10 @@ class JournalFile:
         self._append({"end": record.to_json()})
         reach("journal.ended")
 
+    def returned(self, task: Task) -> None:
+        """Note that it was not begun after all."""
+        self._append({"back": [task.job, task.attempt]})
+
     def close(self) -> None:
         """Make everything durable and close."""
         with self._lock:
@@ -63,14 +70,32 @@ class JournalFile:
 
 
 def read_journal(path: Path) -> Iterator[Begun | Record]:
-    """The lines of a journal in order; a torn line, as a killed worker leaves it at the end, is passed over."""
+    """The starts and ends in a journal, in order, without the starts that were taken back.
+
+    A torn line, as a killed worker leaves it at the end, is passed over.
+    """
+    taken_back = Counter(tuple(back) for entry in _lines(path, b'{"back"') for back in (entry.get("back"),) if back)
+    for entry in _lines(path):
+        try:
+            if "start" in entry:
+                begun = Begun(*entry["start"])
+                if taken_back[begun.job, begun.attempt]:
+                    taken_back[begun.job, begun.attempt] -= 1
+                else:
+                    yield begun
+            elif "end" in entry:
+                yield Record.from_json(entry["end"])
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def _lines(path: Path, prefix: bytes = b"{") -> Iterator[dict[str, Any]]:
+    """The lines of a journal that begin so."""
     with path.open("rb") as file:
         for line in file:
-            try:
-                entry = json.loads(line)
-                yield Begun(*entry["start"]) if "start" in entry else Record.from_json(entry["end"])
-            except (ValueError, KeyError, TypeError):
-                continue
+            if line.startswith(prefix):
+                with suppress(ValueError):
+                    yield json.loads(line)
 
 
 class JournalDirectory:

@@ -234,7 +234,9 @@ class ScriptedProcess:
         if self._outcome == "dies_at_work":
             self._gone = True
             return
-        self._out.append({"event": "end", "record": self._run(Task(**message["task"])).to_json()})
+        for task in message.get("tasks", ()):
+            self._out.append({"event": "begun", "job": task["job"]})
+            self._out.append({"event": "end", "record": self._run(Task(**task)).to_json()})
 
     def receive(self, timeout_s: float) -> Mapping[str, Any] | None:
         """The next message; EOFError where the process is gone."""

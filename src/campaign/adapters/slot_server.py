@@ -1,0 +1,388 @@
+"""What serves one slot: a process that is started when there is work, watched while it works, and started again when it dies.
+
+A thread of its own hands jobs over, hears what becomes of them, and ends the process where a job overruns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from campaign.adapters.deaths import death
+from campaign.core.model import Failure, Outcome, Record, Slot, Task, task_to_json
+from campaign.errors import CampaignError, Code
+from campaign.ports import Clock, Journal, Process
+
+POLL_S = 0.25
+"""How often a running job's time and memory are looked at."""
+
+READY_TIMEOUT_S = 600.0
+"""How long a slot server may import and warm up."""
+
+STAGES = 3
+"""Jobs that a slot with stages has in its hands: one that is loaded, one that is computed, one that is written."""
+
+AHEAD_S, AHEAD_MAX = 0.05, 64
+"""Work that a slot has in its hands where jobs are short, so that it does not wait for the next."""
+
+SMOOTHING = 0.1
+
+Emit = Callable[[Mapping[str, Any]], None]
+BlankRecord = Callable[[Task, str, int], Record]
+
+
+@dataclass(eq=False, slots=True)
+class _Lease:
+    """Jobs that came together."""
+
+    waiting: deque[Task]
+    emit: Emit
+    stopped: Callable[[], bool]
+    given: int = 0  # jobs that the process has in its hands
+    left: list[int] = field(default_factory=list)  # jobs that are not begun any more
+    error: Exception | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(eq=False, slots=True)
+class _Given:
+    """A job in the hands of the process."""
+
+    task: Task
+    lease: _Lease
+    started_ms: int
+    begun: bool = False
+    told: bool = False  # whether its start was told
+    phase: str = ""  # what is done to it now; nothing between two stages
+    spent_s: float = 0.0
+    since_s: float = 0.0  # when the phase began
+
+    def elapsed_s(self, now_s: float) -> float:
+        """Time that it was worked on."""
+        return self.spent_s + (now_s - self.since_s if self.phase else 0.0)
+
+
+class _UnreadyError(Exception):
+    """The process could not be warmed up; carries the failure that the attempt reports."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class SlotServer:
+    """Works off the leases of one slot, in their order. `start` gives a process whose first message says that it is ready."""
+
+    def __init__(
+        self, slot: Slot, start: Callable[[SlotServer], Process | None], journal: Journal, clock: Clock, blank: BlankRecord
+    ) -> None:
+        self.slot, self._start, self._journal, self._clock, self._blank = slot, start, journal, clock, blank
+        self._changed = threading.Condition()
+        self._leases: deque[_Lease] = deque()
+        self._given: dict[int, _Given] = {}  # job -> in the order in which they were handed over
+        self._thread: threading.Thread | None = None
+        self.process: Process | None = None
+        self.version = ""  # of the generator, once the process is ready
+        self.unwanted = ""  # why it is to end
+        self._staged = False
+        self._interval_s: float | None = None  # between two ends, smoothed
+        self._ended_s = 0.0
+
+    def run(self, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
+        """Work off `tasks`; returns the jobs that were not begun when stopped. OSError where the journal can't be written."""
+        lease = _Lease(deque(tasks), emit, stopped)
+        with self._changed:
+            self._leases.append(lease)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, daemon=True, name=f"slot-{self.slot.number}")
+                self._thread.start()
+            self._changed.notify_all()
+        lease.over.wait()
+        if lease.error is not None:
+            raise lease.error
+        return lease.left
+
+    def dismiss(self, why: str) -> None:
+        """End the process; a job that is at work is interrupted, unblamed, and nothing is begun any more."""
+        with self._changed:
+            self.unwanted = self.unwanted or why
+            self._changed.notify_all()
+        if (process := self.process) is not None:
+            process.kill()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until what was at work has its end in the journal."""
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._leases or self.unwanted)
+                if not self._leases:
+                    return
+            try:
+                self._step()
+            except Exception as error:  # noqa: BLE001 - a journal that can't be written, or a defect of ours
+                self._break(error)
+
+    def _break(self, error: Exception) -> None:
+        """Let every lease know that it can't go on."""
+        self._given.clear()
+        self._discard(again=False)
+        with self._changed:
+            for lease in self._leases:
+                lease.error = error
+                lease.over.set()
+            self._leases.clear()
+
+    def _step(self) -> None:
+        self._stop_leases()
+        try:
+            if self._hand_over():
+                self._listen()
+        except _UnreadyError as error:
+            self._end_head(error.failure)
+        except EOFError:
+            self._settle_death()
+        self._close_leases()
+
+    # Out: jobs to the process.
+
+    def _stop_leases(self) -> None:
+        """What is not begun of a stopped lease is left; what the process holds of it is asked back."""
+        asked = False
+        for lease in list(self._leases):
+            if not (lease.waiting or lease.given) or not (self.unwanted or lease.stopped()):
+                continue
+            lease.left += [task.job for task in lease.waiting]
+            lease.waiting.clear()
+            asked = asked or any(g.lease is lease and not g.begun for g in self._given.values())
+        if asked and not self.unwanted and self.version:
+            self._send({"op": "hold"})
+
+    def _hand_over(self) -> bool:
+        """Fill the hands of the process; False where there is nothing in them."""
+        with self._changed:
+            leases = [lease for lease in self._leases if lease.waiting]
+        room = self._window() - len(self._given)
+        fresh = []
+        for lease in leases:
+            while lease.waiting and room > 0:
+                fresh.append(self._give(lease.waiting.popleft(), lease))
+                room -= 1
+        if fresh:
+            self._ensure_ready()
+            self._send({"op": "run", "tasks": [task_to_json(given.task) for given in fresh]})
+        return bool(self._given)
+
+    def _window(self) -> int:
+        """How many jobs the process may have in its hands."""
+        if not self.version or not self.slot.shape.warm:
+            return 1
+        least = STAGES if self._staged else 1
+        if self._interval_s is None or self._interval_s >= AHEAD_S:
+            return least
+        return max(least, min(AHEAD_MAX, int(AHEAD_S / max(self._interval_s, 1e-4)) + 1))
+
+    def _give(self, task: Task, lease: _Lease) -> _Given:
+        started_ms = self._clock.now_ms()
+        self._journal.started(task, started_ms)
+        given = self._given[task.job] = _Given(task, lease, started_ms)
+        lease.given += 1
+        if len(self._given) == 1:
+            self._tell_start(given)
+        return given
+
+    def _tell_start(self, given: _Given) -> None:
+        if not given.told:
+            given.told = True
+            task = given.task
+            given.lease.emit({"event": "started", "job": task.job, "attempt": task.attempt, "at_ms": given.started_ms})
+
+    def _ensure_ready(self) -> None:
+        """Have a warm process; _UnreadyError where it can't be had."""
+        if self.process is None:
+            try:
+                self.process = self._start(self)
+            except (CampaignError, OSError) as error:
+                raise _UnreadyError(_unready(f"a slot can't be started: {error}")) from error
+        process = self.process
+        if process is None:
+            raise _UnreadyError(self._taken_away())
+        if self.version:
+            return
+        try:
+            message = process.receive(READY_TIMEOUT_S)
+        except EOFError:
+            failure, said = self._ending(process), process.said()
+            self._discard()
+            if self.unwanted:
+                raise _UnreadyError(failure) from None
+            words = f"{failure.message}; it said:\n{said}" if said else failure.message
+            raise _UnreadyError(replace(failure, message=words, phase="warm_up", blames_job=False)) from None
+        if message is None or message["event"] != "ready":
+            self._discard()
+            why = message["failure"]["message"] if message else f"not warm after {READY_TIMEOUT_S:g} s"
+            raise _UnreadyError(_unready(f"the generator can't be started in a slot: {why}"))
+        self.version, self._staged = message["version"], bool(message.get("staged"))
+
+    def _send(self, message: Mapping[str, Any]) -> None:
+        """EOFError where the process is gone."""
+        assert self.process is not None
+        try:
+            self.process.send(message)
+        except OSError as error:
+            raise EOFError from error
+
+    # In: what becomes of them.
+
+    def _listen(self) -> None:
+        process = self.process
+        assert process is not None
+        message = process.receive(POLL_S)
+        if message is None and not process.alive():  # a child of its may still hold the channel
+            raise EOFError
+        while message is not None:
+            self._take(message)
+            message = process.receive(0) if self.process is process else None
+        if self.process is process:
+            self._end_overruns(process)
+
+    def _take(self, message: Mapping[str, Any]) -> None:
+        now = self._clock.monotonic_s()
+        match message["event"]:
+            case "begun":
+                given = self._given[message["job"]]
+                given.begun = True
+                self._tell_start(given)
+            case "phase":
+                given = self._given[message["job"]]
+                given.spent_s, given.since_s, given.phase = given.elapsed_s(now), now, message["phase"]
+            case "end":
+                record = Record.from_json(message["record"])
+                self._note_interval(now)
+                self._end(self._given[record.job], record)
+                if message.get("last"):  # its ranks may be out of step now
+                    self._settle_discard()
+                elif not self.slot.shape.warm:
+                    self._discard(again=False)
+            case "returned":
+                self._take_back([self._given[job] for job in message["jobs"] if job in self._given])
+
+    def _note_interval(self, now_s: float) -> None:
+        """Learn how often a job ends while there is always another one."""
+        passed, self._ended_s = now_s - self._ended_s, now_s
+        known = self._interval_s
+        self._interval_s = passed if known is None else known + SMOOTHING * (passed - known)
+
+    def _take_back(self, unbegun: Sequence[_Given]) -> None:
+        """Jobs that the process did not begin wait again, or are left where their lease was stopped."""
+        for given in reversed(unbegun):
+            del self._given[given.task.job]
+            given.lease.given -= 1
+            self._journal.returned(given.task)
+            if self.unwanted or given.lease.stopped():
+                given.lease.left.append(given.task.job)
+            else:
+                given.lease.waiting.appendleft(given.task)
+
+    def _end(self, given: _Given, record: Record) -> None:
+        self._tell_start(given)
+        del self._given[given.task.job]
+        given.lease.given -= 1
+        self._journal.ended(record)
+        given.lease.emit({"event": "ended", "record": record.to_json()})
+
+    def _close_leases(self) -> None:
+        with self._changed:
+            for lease in [lease for lease in self._leases if not (lease.waiting or lease.given)]:
+                self._leases.remove(lease)
+                lease.over.set()
+
+    # Whatever goes wrong.
+
+    def _end_overruns(self, process: Process) -> None:
+        now = self._clock.monotonic_s()
+        for given in list(self._given.values()):
+            if given.elapsed_s(now) > given.task.timeout_s:
+                words = f"still running after its limit of {given.task.timeout_s:g} s"
+                self._settle([given], Failure("TimeoutError", Code.TIMED_OUT, words), Outcome.TIMEOUT)
+                return
+        limit = self.slot.shape.memory_bytes
+        if limit is not None and (used := process.memory_bytes()) > limit:
+            words = f"{used / 2**20:.0f} MiB in use, the limit is {limit / 2**20:.0f} MiB"
+            self._settle(self._at_work(), Failure("MemoryError", Code.MEMORY_EXCEEDED, words), Outcome.FAILED)
+
+    def _settle_death(self) -> None:
+        assert self.process is not None
+        failure = self._ending(self.process)
+        suspects = self._at_work()
+        if not suspects and self._given:
+            suspects, failure = [next(iter(self._given.values()))], replace(failure, blames_job=False)
+        self._settle(suspects, failure, Outcome.FAILED if failure.blames_job else Outcome.INTERRUPTED)
+
+    def _at_work(self) -> list[_Given]:
+        return [given for given in self._given.values() if given.phase]
+
+    def _settle(self, suspects: Sequence[_Given], failure: Failure, outcome: Outcome) -> None:
+        """End the process, and the attempts that may be why; the jobs that were at work beside them are interrupted, unblamed.
+
+        Where one of several may be to blame none is: each is tried again alone, and then it shows.
+        """
+        self._discard()
+        if len(suspects) > 1 and failure.blames_job:
+            words = f"{failure.message}, with {len(suspects)} jobs in its hands; each is tried again alone"
+            failure, outcome = Failure("SlotShared", Code.INTERRUPTED, words, blames_job=False), Outcome.INTERRUPTED
+        beside = Failure("SlotShared", Code.INTERRUPTED, f"another job of the slot ended it: {failure.message}", blames_job=False)
+        for given in self._at_work():
+            if given not in suspects:
+                self._end(given, self._lost(given, Outcome.INTERRUPTED, beside))
+        for given in suspects:
+            self._end(given, self._lost(given, outcome, failure))
+        self._take_back(list(self._given.values()))
+
+    def _settle_discard(self) -> None:
+        """The process ends after its last job; whatever else it holds is not begun."""
+        self._discard()
+        self._take_back(list(self._given.values()))
+
+    def _end_head(self, failure: Failure) -> None:
+        """No process could be had for the first job."""
+        given = next(iter(self._given.values()))
+        self._end(given, self._lost(given, Outcome.INTERRUPTED, failure))
+
+    def _lost(self, given: _Given, outcome: Outcome, failure: Failure) -> Record:
+        blank = self._blank(given.task, self.version, given.started_ms)
+        seconds = (self._clock.now_ms() - given.started_ms) / 1000
+        failure = replace(failure, phase=failure.phase or given.phase)
+        return replace(blank, outcome=outcome, failure=failure, duration_s=seconds)
+
+    def _ending(self, process: Process) -> Failure:
+        """Why the process is gone, and who is to blame."""
+        status = process.wait()
+        if self.unwanted:
+            return self._taken_away()
+        return process.last_words() or death(status, ranks=self.slot.shape.ranks, said=process.said())
+
+    def _taken_away(self) -> Failure:
+        """The coordinator, or whoever ends this worker, wants the slot."""
+        return Failure("SlotAbandoned", Code.INTERRUPTED, self.unwanted or "the worker was ended", blames_job=False)
+
+    def _discard(self, *, again: bool = True) -> None:
+        """End the process; one that will be needed is started at once."""
+        process, self.process, self.version = self.process, None, ""
+        if process is not None:
+            process.kill()
+        if again and self.slot.shape.warm and not self.unwanted:
+            with suppress(CampaignError, OSError):
+                self.process = self._start(self)
+
+
+def _unready(why: str) -> Failure:
+    """A slot that does not come up is nobody's fault among the jobs."""
+    return Failure("SlotUnready", Code.SLOT_UNREADY, why, phase="warm_up", blames_job=False)
