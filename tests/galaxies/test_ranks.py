@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sysconfig
-import tempfile
 from pathlib import Path
 
 import asdf
@@ -15,10 +14,6 @@ pytest.importorskip("mpi4py")
 pytestmark = [pytest.mark.slow, pytest.mark.galaxies]
 
 PROGRAM = Path(__file__).with_name("ranks_program.py")
-CACHE = {
-    "JAX_COMPILATION_CACHE_DIR": str(Path(tempfile.gettempdir()) / "campaign-test-jax"),
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-}
 PARALLEL = Path(__file__).parents[2] / ".venv-mpio"
 
 
@@ -44,7 +39,7 @@ def launch(ranks, environment, *arguments):
         text=True,
         timeout=400,
         check=False,
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1", **CACHE},
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
