@@ -153,6 +153,7 @@ class Galaxies:
         catalogue.write_parallel_hdf5(
             galaxies, hosts, target, context, hosts.metadata.box_size,
             compression=config["compression"], attributes=attributes, collective=config["collective_write"],
+            kept=config["columns"],
         )  # fmt: skip
         if context.rank:
             return {}
