@@ -1,6 +1,7 @@
 """Fixtures for every test: the scripted generator as a user's plug-in, small configurations, a held clock."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -9,10 +10,16 @@ import pytest
 from campaign.config import load_config
 from campaign.core.model import Config
 from campaign.generators import find
+from campaign.generators.galaxies import Galaxies
 from campaign.plan import make_plan
 from tests import reliability
 
 PLUGINS = Path(__file__).parent / "plugins"
+COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "jax"
+"""What JAX compiles in one test, other tests need not compile again."""
+
+COMPILED.mkdir(parents=True, exist_ok=True)
+os.environ |= Galaxies().environment("") | {"JAX_COMPILATION_CACHE_DIR": str(COMPILED)}  # before anybody imports JAX
 
 
 def pytest_collection_modifyitems(items):
@@ -50,6 +57,12 @@ def pytest_sessionfinish(session, exitstatus):
 
 
 SHOWN = pytest.StashKey()
+
+
+@pytest.fixture
+def compiled():
+    """Give a campaign that has not begun what tests before it have compiled."""
+    return lambda directory: shutil.copytree(COMPILED, directory / "cache" / "jax")
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@ import heapq
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 
 import numpy as np
 
@@ -156,6 +157,15 @@ class Dispatcher:
             self._became_ready += 1
             self._queue(job).append(_Ready(self._became_ready, number, job))
 
+    def _batch_size(self, kind: int | None = None) -> int:
+        """How many jobs of a kind, or of any, share the next batch."""
+        fixed = self._plan.config.execution.batch_size
+        if fixed is not None:
+            return fixed
+        known = self._durations.estimates(self._kinds() if kind is None else [kind]).values()
+        mean_s = fmean(estimate.mean_s for estimate in known) if known else None
+        return lifecycle.batch_size(mean_s, self.waiting, self.capacity())
+
     def _queue(self, job: int) -> deque[_Ready]:
         return self._ready.setdefault(int(self._kind_of[job]), deque())
 
@@ -182,7 +192,8 @@ class Dispatcher:
         if self.waiting and now_s - self._retries[0][0] < RETRIES_GATHER_S:
             return
         due: list[int] = []
-        while self._retries and self._retries[0][0] <= now_s and len(due) < self._plan.config.execution.batch_size:
+        size = self._batch_size()
+        while self._retries and self._retries[0][0] <= now_s and len(due) < size:
             due.append(heapq.heappop(self._retries)[1])
             self._give_memory(due[-1])
         self._open_batch(due)
@@ -229,7 +240,7 @@ class Dispatcher:
     def _top_up(self) -> None:
         """Have jobs ready ahead of those that start, as far as there are any."""
         while self._backlog.count and sum(map(len, self._ready.values())) < AHEAD:
-            self._open_batch(self._backlog.take(self._plan.config.execution.batch_size))
+            self._open_batch(self._backlog.take(self._batch_size()))
 
     def nothing_fits(self, left_s: float) -> bool:
         """Whether no job that waits is expected to end in time."""
@@ -344,8 +355,7 @@ class Dispatcher:
 
     def _packed(self, kind: int, mates: Sequence[int], size: int, placement: Placement, until_ms: int | None) -> Lease:
         if not self._ready.get(kind):
-            batch_size = self._plan.config.execution.batch_size
-            self._open_batch(self._backlog.take(min(max(size, self.slots.busy), batch_size), kind))
+            self._open_batch(self._backlog.take(min(max(size, self.slots.busy), self._batch_size(kind)), kind))
         picked = [self._ready[kind].popleft()]
         if not self._avoided_now(picked[0].job):
             picked += self._mates(mates, picked[0].batch, size - 1)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.attempt import blank_record, checked, interrupted_record
-from campaign.core.lifecycle import JobTable
+from campaign.core.lifecycle import BATCH_JOBS_MAX, JobTable
 from campaign.core.model import Failure, Outcome, Record, State, Variable
 from campaign.crashpoints import reach
 from campaign.errors import Code, FormatError, JobError
@@ -209,7 +209,7 @@ class Gatherer:
 
     def _commit_decisions(self, records: Sequence[Record]) -> None:
         """Commit concluded records that no run made, in batches of their own."""
-        size = self._plan.config.execution.batch_size
+        size = self._plan.config.execution.batch_size or BATCH_JOBS_MAX
         for start in range(0, len(records), size):
             number = self.reserve()
             self.commit([(number, [replace(r, batch=number) for r in records[start : start + size]])])

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from campaign.core import identity
 from campaign.core.design import Grid, Indices, order
+from campaign.core.lifecycle import BATCH_JOBS_MAX
 from campaign.core.model import Config, Record, Scalar, Shape, State, Task
 from campaign.errors import Code, UsageError
 from campaign.ports import Generator
@@ -178,11 +179,11 @@ class Plan:
     def batches(self, states: States | None = None, first_batch: int = 0) -> Iterator[tuple[int, Indices]]:
         """Numbered batches of the jobs that are still to do, in the order of execution.
 
-        Numbers start at `first_batch`: a batch is named once in the life of a campaign, and what an earlier run left
+        Where their size is measured these are the largest that there may be. Numbers start at `first_batch`: a batch is named once in the life of a campaign, and what an earlier run left
         over comes under new numbers.
         """
         todo = self.order if states is None else self.order[states[self.order] == State.PENDING]
-        size = self.config.execution.batch_size
+        size = self.config.execution.batch_size or BATCH_JOBS_MAX
         for n, start in enumerate(range(0, len(todo), size)):
             yield first_batch + n, todo[start : start + size]
 

@@ -130,5 +130,25 @@ def test_long_jobs_travel_alone():
     assert lifecycle.lease_size(None, 40_000, 128) == 1
 
 
+@given(mean=st.floats(0, 1e5), waiting=st.integers(1, 10**6), slots=st.integers(1, 4096))
+def test_a_batch_takes_some_tens_of_seconds(mean, waiting, slots):
+    size = lifecycle.batch_size(mean, waiting, slots)
+    assert 1 <= size <= lifecycle.BATCH_JOBS_MAX
+    assert size == 1 or size * mean <= lifecycle.BATCH_TARGET_S * slots
+
+
+def test_long_jobs_have_an_artifact_each_on_few_slots_and_the_tail_is_split():
+    assert lifecycle.batch_size(169.0, 40_000, 2) == 1
+    assert lifecycle.batch_size(169.0, 40_000, 256) == 45
+    assert lifecycle.batch_size(0.001, 40_000, 2) == lifecycle.BATCH_JOBS_MAX
+    assert lifecycle.batch_size(None, 40_000, 16) == 16, "one for each slot, as long as nothing is known"
+    sizes, left = [], 400
+    while left:
+        sizes.append(min(lifecycle.batch_size(1.0, left, 4), left))
+        left -= sizes[-1]
+    assert sizes == sorted(sizes, reverse=True)
+    assert (sizes[0], sizes[-2]) == (100, 20)
+
+
 def test_terminal_states_are_where_no_run_goes_on():
     assert {state for state, verb in MOVES if verb in ("queue", "start")}.isdisjoint(TERMINAL)

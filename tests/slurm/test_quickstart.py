@@ -57,10 +57,11 @@ def torment(slurm, directory, victim, first=4, second=10):
     return dataset
 
 
-def test_one_rank_and_several_give_the_same_campaign_through_every_death(slurm, tmp_path):
+def test_one_rank_and_several_give_the_same_campaign_through_every_death(slurm, tmp_path, compiled):
+    compiled(tmp_path / "one" / "v1.0_quickstart")
     one = submit(tmp_path / "one", "resources.cluster=allocation", nodes=3)
     first = torment(slurm, one, "n02")
-    shutil.copytree(one / "cache", tmp_path / "two" / "v1.0_quickstart" / "cache")  # what was compiled
+    shutil.copytree(one / "cache", tmp_path / "two" / "v1.0_quickstart" / "cache")
     two = submit(
         tmp_path / "two",
         "resources.cluster=allocation",

@@ -106,6 +106,7 @@ def test_every_mistake_is_told_at_once_with_its_place(write):
     assert found["science.realizations"].allowed == "this key is required"
     assert found["science.redshifts.1"].where == f"{path}:4:20"
     assert found["execution.batch_size"].found == "'many'"
+    assert found["execution.batch_size"].allowed == "a valid integer, or 'auto'"
     assert found["execution.batch_size"].where == f"{path}:6:15"
     assert found["execution.retry_backoff"].suggestion == "exponential"
     assert found["outputs.compresion"].suggestion == "compression"

@@ -88,17 +88,18 @@ def _head(plan: Plan) -> dict[str, Any]:
         "size": plan.size,
         "axes": {axis.name: len(axis.values) for axis in plan.grid.axes},
         "order": plan.config.execution.order,
-        "batches": sum(1 for _ in plan.batches()),
+        "batches": None if plan.config.execution.batch_size is None else sum(1 for _ in plan.batches()),
         "plan_fingerprint": plan.fingerprint,
     }
 
 
 def _rows(plan: Plan) -> Iterator[dict[str, Any]]:
+    measured = plan.config.execution.batch_size is None
     for batch, jobs in plan.batches():
         for job in jobs:
             task = plan.task(int(job), attempt=1, batch=batch)
             yield {
-                "batch": batch,
+                "batch": None if measured else batch,
                 "job": task.job,
                 "name": task.name,
                 **task.point,
@@ -136,16 +137,16 @@ def _print(plan: Plan, limit: int) -> None:
     console = Console()
     head = _head(plan)
     axes = " x ".join(f"{n} {name}s" for name, n in head["axes"].items())
-    console.print(
-        f"[bold]{plan.config.version} {plan.config.name}[/]: {plan.size} jobs ({axes}) in {head['batches']} batches"
-    )
+    batches = "batches sized as it runs" if head["batches"] is None else f"{head['batches']} batches"
+    console.print(f"[bold]{plan.config.version} {plan.config.name}[/]: {plan.size} jobs ({axes}) in {batches}")
     console.print(
         f"order {head['order']}, {len(plan.variants)} resolved configuration(s), fingerprint {plan.fingerprint[:12]}"
     )
     table = Table("batch", "job", Column("name", no_wrap=True), *(a.name for a in plan.grid.axes), "fingerprint")
     for row in islice(_rows(plan), limit):
         point = [str(row[axis.name]) for axis in plan.grid.axes]
-        table.add_row(str(row["batch"]), str(row["job"]), row["name"], *point, row["task_fingerprint"][:12])
+        batch = "" if row["batch"] is None else str(row["batch"])
+        table.add_row(batch, str(row["job"]), row["name"], *point, row["task_fingerprint"][:12])
     console.print(table)
     if limit < plan.size:
         console.print(f"... and {plan.size - limit} more (--limit 0 or --csv shows all)")

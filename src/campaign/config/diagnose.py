@@ -6,6 +6,7 @@ import difflib
 import types
 import typing
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -31,8 +32,15 @@ def complaint(layer: Layer, path: Path_, found: str, allowed: str, suggestion: s
 
 
 def problems_of(error: ValidationError, model: type[BaseModel], layer: Layer, prefix: Path_ = ()) -> list[Problem]:
-    """One problem for each complaint. `prefix` is where the validated part lies in the document."""
-    return [_problem(entry, model, layer, prefix) for entry in error.errors(include_url=False)]
+    """One problem for each value that is wrong. `prefix` is where the validated part lies in the document."""
+    found: dict[tuple[str, str, str], Problem] = {}
+    for entry in error.errors(include_url=False):
+        one = _problem(entry, model, layer, prefix)
+        other = found.get(key := (one.where, one.key, one.found))
+        if other is not None:  # a value that is none of several kinds
+            one = replace(other, allowed=f"{other.allowed}, or {one.allowed}", suggestion=other.suggestion or one.suggestion)
+        found[key] = one
+    return list(found.values())
 
 
 def _problem(entry: Any, model: type[BaseModel], layer: Layer, prefix: Path_) -> Problem:

@@ -142,7 +142,7 @@ class _Freezer:
             options=options,
             overrides=overrides,
             execution=Execution(
-                batch_size=execution.batch_size,
+                batch_size=None if execution.batch_size == "auto" else execution.batch_size,
                 max_retries=execution.max_retries,
                 retry_backoff=execution.retry_backoff,
                 retry_delay_s=execution.retry_delay_s,

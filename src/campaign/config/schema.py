@@ -146,7 +146,10 @@ Policed = Literal[
 class ExecutionSection(_Section):
     """How jobs are run; may change from one start to the next."""
 
-    batch_size: Annotated[int, Field(ge=1, le=100_000, description="jobs that share one artifact")] = 100
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1, le=100_000)] | Literal["auto"],
+        Field(description="jobs that share one artifact; auto: so that a batch takes some tens of seconds"),
+    ] = "auto"
     max_retries: Annotated[int, Field(ge=0, le=100)] = 3
     retry_backoff: Literal["exponential", "linear", "constant"] = "exponential"
     retry_delay_s: Annotated[float, Field(ge=0, description="before the first retry")] = 5.0

@@ -207,6 +207,25 @@ def lease_size(mean_duration_s: float | None, waiting: int, slots: int) -> int:
     return max(1, min(by_time, LEASE_MAX, waiting // (2 * max(slots, 1))))
 
 
+BATCH_TARGET_S, BATCH_LEAST_S = 30.0, 5.0
+"""Seconds that one batch takes all slots together, as a rule and in the tail of a campaign."""
+
+BATCH_JOBS_MAX = 1000
+TAIL_PART = 4
+"""A batch takes at most one part in so many of the jobs that are left, down to `BATCH_LEAST_S`."""
+
+
+def batch_size(mean_duration_s: float | None, waiting: int, slots: int) -> int:
+    """How many jobs share one artifact where nobody says: what all slots do in some tens of seconds, less in the tail.
+
+    A job that takes longer than that goes alone, and as long as nothing is known each slot gets one job.
+    """
+    if mean_duration_s is None:
+        return max(slots, 1)
+    most, least = (int(seconds * max(slots, 1) / max(mean_duration_s, 1e-3)) for seconds in (BATCH_TARGET_S, BATCH_LEAST_S))
+    return max(1, min(most, max(least, waiting // TAIL_PART), BATCH_JOBS_MAX))
+
+
 def estimate(
     jobs: int, seconds: float | None, size_bytes: float | None, slots: int, threads: int, timeout_s: float
 ) -> dict[str, float | None]:

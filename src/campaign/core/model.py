@@ -296,7 +296,7 @@ class Rule:
 class Execution:
     """How jobs are run; may change from one start to the next."""
 
-    batch_size: int
+    batch_size: int | None  # None: so that a batch takes some tens of seconds
     max_retries: int
     retry_backoff: str  # exponential, linear, constant
     retry_delay_s: float  # before the first retry

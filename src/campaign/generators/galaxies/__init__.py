@@ -93,9 +93,14 @@ class Galaxies:
         return VARIABLES
 
     def environment(self, directory: str) -> dict[str, str]:
-        """Environment of a slot: JAX's compilation cache is kept with the campaign and shared by its slots."""
+        """Environment of a slot: JAX's compilation cache is kept with the campaign and shared by its slots.
+
+        XLA's own caches stay off: their paths would become part of JAX's keys, and a campaign that is copied or renamed
+        would compile again.
+        """
         return {
             "JAX_COMPILATION_CACHE_DIR": f"{directory}/cache/jax",
+            "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
@@ -148,6 +153,7 @@ class Galaxies:
         catalogue.write_parallel_hdf5(
             galaxies, hosts, target, context, hosts.metadata.box_size,
             compression=config["compression"], attributes=attributes, collective=config["collective_write"],
+            kept=config["columns"],
         )  # fmt: skip
         if context.rank:
             return {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,14 @@ import numpy.typing as npt
 
 from campaign.errors import Code, ProductError
 from campaign.generators.galaxies.halos import HaloCatalog
-from campaign.generators.galaxies.mpi import MPIContext, MPIError, concatenated
+from campaign.generators.galaxies.mpi import MPIContext, MPIError, concatenated, counts
 from campaign.generators.galaxies.populate import GalaxyCatalog
 
 Columns = Mapping[str, Mapping[str, npt.NDArray[Any]]]
 """Group -> name -> column."""
+
+Rows = Mapping[str, Sequence[int]]
+"""Group -> rows of each rank."""
 
 SCHEMA_VERSION = "1.0"
 CHUNK_ROWS = 65536
@@ -51,11 +54,14 @@ def write_parallel_hdf5(
     mpi_context: MPIContext,
     box_size: float,
     *,
-    compression: str = "gzip",
+    compression: str = "zstd",
     attributes: Mapping[str, Any] | None = None,
     collective: bool | None = None,
+    kept: Mapping[str, Collection[str]] | None = None,
 ) -> bool:
     """Write galaxies and their hosts to `output_path`; True when the file is closed.
+
+    `kept` names the columns that are written of each group; None for all.
 
     Under several ranks every rank writes its slab into one file, collectively, where h5py was built for that
     (`collective`: None to take what is there); otherwise the slabs are gathered to rank 0. Rows stand in the order of a
@@ -76,13 +82,16 @@ def write_parallel_hdf5(
             "id": halo_data.ids,
         },
     }
+    rows = {group: counts(len(next(iter(members.values()))), mpi_context) for group, members in columns.items()}
+    if kept is not None:
+        columns = {group: {n: c for n, c in columns[group].items() if n in kept[group]} for group in columns}
     known = {"box_size": box_size, **(attributes or {})}
     if mpi_context.size > 1 and (can_write_collectively() if collective is None else collective):
-        _write_collectively(Path(output_path), columns, known, compression, mpi_context)
+        _write_collectively(Path(output_path), columns, rows, known, compression, mpi_context)
         return True
     whole = {group: _gathered(members, mpi_context) for group, members in columns.items()}
     if mpi_context.rank == 0:
-        _write(Path(output_path), whole, known, compression)
+        _write(Path(output_path), whole, rows, known, compression)
     return True
 
 
@@ -99,17 +108,17 @@ def _gathered(members: Mapping[str, npt.NDArray[Any]], context: MPIContext) -> d
     return {name: column for name, column in whole.items() if column is not None}
 
 
-def _write(path: Path, columns: Columns, attributes: Mapping[str, Any], compression: str) -> None:
+def _write(path: Path, columns: Columns, rows: Rows, attributes: Mapping[str, Any], compression: str) -> None:
     import h5py
 
     with h5py.File(path, "w") as file:
-        for group, name, dataset in _laid_out(file, columns, attributes, compression, len):
+        for group, name, dataset in _laid_out(file, columns, rows, attributes, compression):
             if len(columns[group][name]):
                 dataset[...] = columns[group][name]
 
 
 def _write_collectively(
-    path: Path, columns: Columns, attributes: Mapping[str, Any], compression: str, context: MPIContext
+    path: Path, columns: Columns, rows: Rows, attributes: Mapping[str, Any], compression: str, context: MPIContext
 ) -> None:
     """Every rank writes its rows behind those of the ranks before it; compressed chunks demand that all write at once."""
     import h5py
@@ -120,11 +129,9 @@ def _write_collectively(
             "h5py was built without parallel HDF5",
             action="build it with MPI, or leave `collective_write` out",
         )
-    rows = {group: context.comm.allgather(len(next(iter(members.values())))) for group, members in columns.items()}
     offsets = {group: sum(counts[: context.rank]) for group, counts in rows.items()}
     with h5py.File(path, "w", driver="mpio", comm=context.comm) as file:
-        totals = {id(column): sum(rows[group]) for group, members in columns.items() for column in members.values()}
-        for group, name, dataset in _laid_out(file, columns, attributes, compression, lambda c: totals[id(c)]):
+        for group, name, dataset in _laid_out(file, columns, rows, attributes, compression):
             _write_slab(dataset, np.ascontiguousarray(columns[group][name]), offsets[group])
 
 
@@ -146,33 +153,46 @@ def _write_slab(dataset: Any, column: npt.NDArray[Any], offset: int) -> None:
 
 
 def _laid_out(
-    file: Any, columns: Columns, attributes: Mapping[str, Any], compression: str, rows: Callable[[Any], int]
+    file: Any, columns: Columns, rows: Rows, attributes: Mapping[str, Any], compression: str
 ) -> Iterator[tuple[str, str, Any]]:
-    """(group, name, empty dataset) of each column in a file that has everything else; `rows` tells its whole length."""
+    """(group, name, empty dataset) of each column in a file that has everything else."""
     file.attrs["schema_version"] = SCHEMA_VERSION
     for name, value in attributes.items():
         file.attrs[name] = value
     for group_name, members in columns.items():
         group = file.create_group(group_name)
-        group.attrs["count"] = rows(next(iter(members.values())))
+        group.attrs["count"] = total = sum(rows[group_name])
         for name, column in members.items():
-            yield group_name, name, _make_column(group, name, column, rows(column), compression)
+            yield group_name, name, _make_column(group, name, column, total, compression)
 
 
 def _make_column(group: Any, name: str, column: npt.NDArray[Any], rows: int, compression: str) -> Any:
     filters: dict[str, Any] = {}
     if rows:
-        filters = {"chunks": (min(rows, CHUNK_ROWS), *column.shape[1:]), "fletcher32": True}
-        if compression != "none":
-            filters |= {"compression": compression, "shuffle": True}
-            filters |= {"compression_opts": 1} if compression == "gzip" else {}
+        chunks = (min(rows, CHUNK_ROWS), *column.shape[1:])
+        filters = {"chunks": chunks, "fletcher32": True, **compression_filters(compression)}
     dataset = group.create_dataset(name, (rows, *column.shape[1:]), column.dtype, **filters)
     dataset.attrs["units"] = UNITS.get(name, "1")
     return dataset
 
 
+def compression_filters(compression: str) -> dict[str, Any]:
+    """What h5py's `create_dataset` is told for a compression; bytes are shuffled before all of them."""
+    match compression:
+        case "none":
+            return {}
+        case "gzip":
+            return {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+        case "lzf":
+            return {"compression": "lzf", "shuffle": True}
+        case _:
+            import hdf5plugin
+
+            return {**hdf5plugin.Zstd(clevel=1), "shuffle": True}
+
+
 def verify_catalogue(path: str | Path, expected_galaxies: int, expected_halos: int) -> None:
-    """Read a closed catalogue from end to end.
+    """Read a closed catalogue from end to end; columns that were not kept are not missed.
 
     Raises ProductError unless every column is complete, finite and as long as the counts say, all
     positions lie in the box, and the counts are the expected ones.

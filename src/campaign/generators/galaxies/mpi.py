@@ -52,18 +52,23 @@ def initialize_mpi_jax() -> MPIContext:
     return MPIContext(comm, rank, size, devices)
 
 
+def counts(rows: int, context: MPIContext) -> list[int]:
+    """How many rows each rank has, told to all."""
+    return [rows] if context.comm is None else list(context.comm.allgather(rows))
+
+
 def concatenated(column: npt.NDArray[Any], context: MPIContext) -> npt.NDArray[Any] | None:
     """The rows of every rank, in rank order, on rank 0; None on the others."""
     if context.comm is None:
         return column
     column = np.ascontiguousarray(column)
-    counts = context.comm.gather(len(column), root=0)
-    if counts is None:
+    rows = context.comm.gather(len(column), root=0)
+    if rows is None:
         context.comm.Gatherv(column.reshape(-1), None, root=0)
         return None
-    whole = np.empty((sum(counts), *column.shape[1:]), column.dtype)
+    whole = np.empty((sum(rows), *column.shape[1:]), column.dtype)
     width = whole[:1].size or int(np.prod(column.shape[1:], dtype=int))
-    context.comm.Gatherv(column.reshape(-1), (whole.reshape(-1), [n * width for n in counts]), root=0)
+    context.comm.Gatherv(column.reshape(-1), (whole.reshape(-1), [n * width for n in rows]), root=0)
     return whole
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -26,6 +26,21 @@ class SyntheticOptions(BaseModel):
         if not 4 <= cells <= 1024:
             raise ValueError(f"box_size / cell_size is {cells:g}, but 4 to 1024 cells a side are possible")
         return self
+
+
+GalaxyColumn = Literal[
+    "position", "velocity", "log_stellar_mass", "log_sfr", "log_peak_mass", "is_central", "is_quenched", "halo_id"
+]
+HaloColumn = Literal["position", "velocity", "mass", "id"]
+
+
+class ColumnsOptions(BaseModel):
+    """The columns that catalogues have; what is measured does not depend on it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    galaxies: Annotated[list[GalaxyColumn], Field(min_length=1, description="of the galaxies")] = list(get_args(GalaxyColumn))
+    halos: Annotated[list[HaloColumn], Field(description="of their hosts; may be none")] = list(get_args(HaloColumn))
 
 
 class GalaxiesOptions(BaseModel):
@@ -70,7 +85,10 @@ class GalaxiesOptions(BaseModel):
         Literal["Msun", "Msun/h"],
         Field(description="unit in which masses enter the model; `Msun/h` repeats the reference pipeline's convention"),
     ] = "Msun"
-    compression: Annotated[Literal["gzip", "lzf", "none"], Field(description="HDF5 filter of the catalogues")] = "gzip"
+    compression: Annotated[
+        Literal["zstd", "gzip", "lzf", "none"], Field(description="HDF5 filter of the catalogues; all are lossless")
+    ] = "zstd"
+    columns: ColumnsOptions = ColumnsOptions()
     collective_write: Annotated[
         bool | None,
         Field(description="several ranks write one file together; unset: where h5py was built for it"),
