@@ -4,13 +4,15 @@ Each galaxy draws from one key of its own (campaign seed, realization, snapshot,
 so what it becomes does not depend on tiles, order, ranks or threads. Every array that enters a compiled function has
 `TILE` rows, so nothing is compiled twice whatever the number of haloes.
 
-The ingredients are the single-halo kernels of diffmah and diffstar; only their random draws are made here, because the
-library's batched multivariate normal calls LAPACK inside XLA's thread pool, which can dead-lock on few cores.
+The ingredients are the single-halo kernels of diffmah and diffstar. Made here are the random draws, because the
+library's batched multivariate normal calls LAPACK inside XLA's thread pool, which can dead-lock on few cores; the two
+inversions of cumulative distributions, which the library tabulates anew for each galaxy; and the integral over the
+history, which runs over all galaxies of a tile at each time, so that no table of histories is ever in memory.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,31 +21,42 @@ from diffmah.diffmah_kernels import (
     DiffmahParams,
     DiffmahUParams,
     _log_mah_kern,
+    _log_mah_noq_kern,
     get_bounded_mah_params,
     get_unbounded_mah_params,
 )
 from diffmah.diffmahpop_kernels import mc_bimod_cens as cens
 from diffmah.diffmahpop_kernels import mc_bimod_sats as sats
-from diffmah.diffmahpop_kernels.bimod_censat_params import DEFAULT_DIFFMAHPOP_PARAMS
+from diffmah.diffmahpop_kernels.bimod_censat_params import DEFAULT_DIFFMAHPOP_PARAMS, get_component_model_params
 from diffmah.diffmahpop_kernels.covariance_kernels import _get_diffmahpop_cov
 from diffmah.diffmahpop_kernels.frac_early_cens import _frac_early_cens_kern
-from diffsky.mass_functions.mc_subs import _compute_mean_subhalo_counts, generate_subhalopop_kern
-from diffstar import calc_sfh_singlegal
+from diffmah.diffmahpop_kernels.t_peak_kernels.tp_pdf_sats import _get_utp_loc, _get_utp_scale
+from diffmah.diffmahpop_kernels.t_peak_kernels.utp_pdf_kernels import EPS, X_MAX, X_MIN
+from diffsky.mass_functions.ccshmf_model import DEFAULT_CCSHMF_PARAMS, predict_ccshmf
+from diffsky.mass_functions.mc_subs import N_LGMU_TABLE, _compute_mean_subhalo_counts
 from diffstar.defaults import (
     DEFAULT_Q_U_PARAMS_UNQUENCHED,
     FB,
+    SFR_MIN,
     T_TABLE_MIN,
+    DiffstarParams,
     DiffstarUParams,
     get_bounded_diffstar_params,
 )
 from diffstar.diffstarpop import DEFAULT_DIFFSTARPOP_PARAMS
 from diffstar.diffstarpop.kernels.diffstarpop_mgash import _diffstarpop_means_covs
+from diffstar.kernels.main_sequence_kernels import _sfr_eff_plaw
+from diffstar.kernels.quenching_kernels import _quenching_kern
+from jax.scipy.special import erfinv, ndtr, ndtri
 
 TILE = 8192
 """Rows of every compiled call. 8,192 was the fastest on the cores that were measured; memory grows with it."""
 
 N_TIMES = 50
 """Steps of the star formation history between `T_TABLE_MIN` and the epoch of observation."""
+
+STEPS_UNROLLED = 7
+"""Steps that are compiled as one; more take longer to compile and no less to run."""
 
 CENTRAL = -1
 """diffstar's `upid` of a central galaxy."""
@@ -90,6 +103,51 @@ def snapshot_key(seed: int, realization: int, snapshot_millis: int) -> Array:
     return jran.fold_in(jran.fold_in(jran.key(seed), realization), snapshot_millis)
 
 
+def _random_block(key: Array, uniforms: int, normals: int) -> tuple[Array, Array]:
+    """(uniform in (0, 1), standard normal) numbers of one galaxy, from one call of the generator."""
+    drawn = jran.uniform(key, (uniforms + normals,), jnp.float32, minval=jnp.nextafter(jnp.float32(-1), jnp.float32(0)))
+    return 0.5 * (drawn[:uniforms] + 1), jnp.sqrt(jnp.float32(2)) * erfinv(drawn[uniforms:])
+
+
+def _subhalo_mass_ratio(u: Array, log_host: Array, log_limit: Array) -> Array:
+    """log10 of the ratio of subhalo mass to host mass, for uniform `u`.
+
+    diffsky's `generate_subhalopop_kern` inverts a table of its cumulative mass function, linearly; here the two entries
+    that are wanted are found by bisection, and no other entry is computed.
+    """
+    cutoff = log_limit - log_host
+    last = N_LGMU_TABLE - 1
+
+    def ratio(n: Array | int) -> Array:
+        return (1 - n / jnp.float32(last)) * cutoff
+
+    def count(n: Array | int) -> Array:
+        return 10 ** predict_ccshmf(DEFAULT_CCSHMF_PARAMS, log_host, ratio(n))
+
+    first = count(0)
+    wanted = first + u * (count(last) - first)  # counts fall from the first entry to the last
+    low, high = jnp.int32(0), jnp.int32(last)
+    for _ in range(last.bit_length()):
+        middle = (low + high) // 2
+        beyond = count(middle) < wanted
+        low, high = jnp.where(beyond, low, middle), jnp.where(beyond, middle, high)
+    above, below = count(low), count(high)
+    return ratio(low) + (wanted - above) / (below - above) * (ratio(high) - ratio(low))
+
+
+def _satellite_t_peak(u: Array, log_mass: Array, t_obs: Array) -> Array:
+    """Time of peak mass of a subhalo (Gyr), for uniform `u`: a truncated normal distribution of t_peak / t_obs.
+
+    What diffmah's `mc_tpeak_singlesat` draws from a table of 50 entries, inverted exactly.
+    """
+    params = get_component_model_params(DEFAULT_DIFFMAHPOP_PARAMS)[1]
+    loc, scale = _get_utp_loc(params, log_mass, t_obs), _get_utp_scale(params, log_mass, t_obs)
+    low, high = ndtr((X_MIN - loc) / scale), ndtr((X_MAX - loc) / scale)
+    x = loc + scale * ndtri(low + u * (high - low))
+    least, most = jnp.maximum(loc - 4 * scale, X_MIN + EPS), jnp.minimum(loc + 4 * scale, X_MAX - EPS)
+    return t_obs * jnp.clip(x, least, most)
+
+
 def _correlated_normal(z: Array, mean: Array, cov: Array) -> Array:
     """Draw from N(mean, cov), given standard normals `z`: an unrolled Cholesky factorization, elementwise, no LAPACK."""
     n = len(mean)
@@ -122,8 +180,8 @@ def _growth(
 
 def _star_formation(
     mah: DiffmahParams, infall: tuple[Array, Array, Array], upid: int, u: Array, z: Array, epoch: Epoch
-) -> tuple[Array, Array, Array]:
-    """(log10 stellar mass, log10 SFR, quenched) of one galaxy at the epoch; the integral is done once, after the choice."""
+) -> tuple[DiffstarParams, Array]:
+    """(parameters of the star formation history, quenched) of one galaxy."""
     lgt0 = jnp.log10(epoch.t_now)
     log_mass_now = _log_mah_kern(mah, epoch.t_now, lgt0)
     p_cen, p_sat, mu_ms, mu_q, cov_ms, cov_q_ms, cov_q = _diffstarpop_means_covs(
@@ -136,40 +194,61 @@ def _star_formation(
     quenching = jnp.where(
         quenched, _correlated_normal(z[4:], jnp.array(mu_q[4:]), cov_q), jnp.array(DEFAULT_Q_U_PARAMS_UNQUENCHED)
     )
-    params = get_bounded_diffstar_params(DiffstarUParams(*main, *quenching))
+    return get_bounded_diffstar_params(DiffstarUParams(*main, *quenching)), quenched
+
+
+def _formed(params: DiffstarParams, mah: DiffmahParams, epoch: Epoch) -> tuple[Array, Array]:
+    """(log10 stellar mass formed until the epoch in Msun, log10 SFR then in Msun / yr) of galaxies; arrays of (n,).
+
+    The trapezoidal rule over `N_TIMES` times of diffstar's history: baryons that fall in, times an efficiency, times
+    quenching (Alarcon et al. 2023). Growth stops at the peak.
+    """
     times = jnp.linspace(T_TABLE_MIN, epoch.t_obs, N_TIMES)
-    history = calc_sfh_singlegal(params, mah, times, lgt0=lgt0, fb=FB)
-    formed = jnp.sum(0.5 * (history[1:] + history[:-1]) * jnp.diff(times)) * 1e9
-    return jnp.log10(formed), jnp.log10(history[-1]), quenched
+    lgt0, width = jnp.log10(epoch.t_now), 10**params.qlglgdt
+
+    def rate(t: Array) -> Array:
+        log_mass = _log_mah_noq_kern(mah, jnp.minimum(t, mah.t_peak), lgt0)
+        efficiency = _sfr_eff_plaw(log_mass, *params[:4])
+        kept = _quenching_kern(jnp.log10(t), params.lg_qt, width, params.lg_drop, params.lg_rejuv)
+        return jnp.maximum(kept * FB * 10 ** (log_mass + efficiency), SFR_MIN)
+
+    def step(carry: tuple[Array, Array], t: Array) -> tuple[tuple[Array, Array], None]:
+        now = rate(t)
+        return (carry[0] + now, now), None
+
+    first = rate(times[0])
+    (total, last), _ = jax.lax.scan(step, (first, first), times[1:], unroll=STEPS_UNROLLED)
+    formed = (total - 0.5 * (first + last)) * (times[1] - times[0]) * 1e9
+    return jnp.log10(formed), jnp.log10(last)
 
 
-def _one_central(key: Array, log_mass: Array, log_limit: Array, epoch: Epoch) -> Centrals:
-    key_u, key_z = jran.split(key)
-    u = jran.uniform(key_u, (3,), jnp.float32)
-    z = jran.normal(key_z, (12,), jnp.float32)
+def _one_central(
+    key: Array, log_mass: Array, log_limit: Array, epoch: Epoch
+) -> tuple[DiffmahParams, DiffstarParams, Array, Array, Array]:
+    u, z = _random_block(key, 3, 12)
     # A host grows until today: its peak mass is not in its past.
-    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, epoch.t_now, key_u)
+    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, epoch.t_now, key)
     early, late = cens._mean_diffmah_params_early_t_peak(*args), cens._mean_diffmah_params_late_t_peak(*args)
     mah = _growth(early, late, log_mass, u[0], z[:4], epoch)
     never = (jnp.float32(0.0), log_mass, epoch.t_obs - mah.t_peak)
-    mstar, sfr, quenched = _star_formation(mah, never, CENTRAL, u[1], z[4:], epoch)
-    return Centrals(mstar, sfr, quenched, mah, _compute_mean_subhalo_counts(log_mass, log_limit), u[2])
+    params, quenched = _star_formation(mah, never, CENTRAL, u[1], z[4:], epoch)
+    return mah, params, quenched, _compute_mean_subhalo_counts(log_mass, log_limit), u[2]
 
 
-def _one_satellite(key: Array, log_host: Array, host: DiffmahParams, log_limit: Array, epoch: Epoch) -> Satellites:
-    key_u, key_z, key_t = jran.split(key, 3)
-    u = jran.uniform(key_u, (6,), jnp.float32)
-    z = jran.normal(key_z, (15,), jnp.float32)
-    log_mass = log_host + generate_subhalopop_kern(u[0], log_host, log_limit)
+def _one_satellite(
+    key: Array, log_host: Array, host: DiffmahParams, log_limit: Array, epoch: Epoch
+) -> tuple[DiffmahParams, DiffstarParams, Array, Array, Array, Array]:
+    u, z = _random_block(key, 7, 15)
+    log_mass = log_host + _subhalo_mass_ratio(u[0], log_host, log_limit)
     lgt0 = jnp.log10(epoch.t_now)
-    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, key_t, lgt0)
-    early, late = sats._mean_diffmah_params_early(*args), sats._mean_diffmah_params_late(*args)
+    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, _satellite_t_peak(u[6], log_mass, epoch.t_obs), key)
+    early, late = sats._mean_diffmah_params_early_t_peak(*args), sats._mean_diffmah_params_late_t_peak(*args)
     mah = _growth(early, late, log_mass, u[1], z[:4], epoch)
     # A subhalo falls in when its mass peaks.
     host_then = _log_mah_kern(host, mah.t_peak, lgt0)
     infall = (_log_mah_kern(mah, mah.t_peak, lgt0) - host_then, host_then, epoch.t_obs - mah.t_peak)
-    mstar, sfr, quenched = _star_formation(mah, infall, 1, u[2], z[4:12], epoch)
-    return Satellites(mstar, sfr, quenched, log_mass, u[3:], z[12:])
+    params, quenched = _star_formation(mah, infall, 1, u[2], z[4:12], epoch)
+    return mah, params, quenched, log_mass, u[3:6], z[12:]
 
 
 @jax.jit
@@ -180,12 +259,13 @@ def central_tile(base: Array, words: Array, log_mass: Array, log_limit: Array, e
     `log_limit`: log10 of the smallest subhalo mass in Msun.
     """
 
-    def one(w: Array, m: Array) -> Centrals:
+    def one(w: Array, m: Array) -> tuple[Any, ...]:
         return _one_central(
             jran.fold_in(halo_key(base, w), 0), m, log_limit, epoch
         )  # ordinal 0; satellites count from 1
 
-    return jax.vmap(one)(words, log_mass)
+    mah, params, quenched, mean_subhaloes, u_subhaloes = jax.vmap(one)(words, log_mass)
+    return Centrals(*_formed(params, mah, epoch), quenched, mah, mean_subhaloes, u_subhaloes)
 
 
 @jax.jit
@@ -194,7 +274,8 @@ def satellite_tile(
 ) -> Satellites:
     """`TILE` satellites, given the identifier words, growth and log10 mass (Msun) of the host of each, and its ordinal >= 1."""
 
-    def one(w: Array, n: Array, m: Array, h: DiffmahParams) -> Satellites:
+    def one(w: Array, n: Array, m: Array, h: DiffmahParams) -> tuple[Any, ...]:
         return _one_satellite(jran.fold_in(halo_key(base, w), n), m, h, log_limit, epoch)
 
-    return jax.vmap(one)(words, ordinal, log_host, host)
+    mah, params, quenched, log_mass, u_phase_space, normal_velocity = jax.vmap(one)(words, ordinal, log_host, host)
+    return Satellites(*_formed(params, mah, epoch), quenched, log_mass, u_phase_space, normal_velocity)
