@@ -37,6 +37,9 @@ LIKE, NEXT_TO_NOTHING_S = 2.0, 0.05
 QUEUE_AHEAD_S = 0.5
 """Leases shorter than this wait behind one another in a slot, so that it is never idle between them."""
 
+STAGES = 3
+"""Jobs at which a slot works at once where the generator has stages: one is loaded, one computed, one written."""
+
 Kind = tuple[int, int]
 """(number of the shape, number of the duration group): jobs that may stand for one another."""
 
@@ -301,7 +304,7 @@ class Dispatcher:
             shape,
             now_s,
             now_s + size * (mean or 0.0),
-            depth=2 if mean is not None and mean * size < QUEUE_AHEAD_S else 1,
+            depth=self._depth(shape, mean, size),
             may_make=self._may_make(shape, now_s, left_s, bound_s),
             without=self._ending(now_ms, longest_s) | self._avoided_by_first(kind),
         )
@@ -313,6 +316,15 @@ class Dispatcher:
         ends += [e for name in placement.slot.nodes if (e := self.slots.nodes[name].ends_ms) is not None]
         until = round(max(min(ends) - 1000 * longest_s, now_ms)) if ends else None
         return self._packed(kind, mates, size, placement, until)
+
+    def _depth(self, shape: Shape, mean_s: float | None, size: int) -> int:
+        """How many leases a slot may hold: short ones wait behind one another, and stages want a job each.
+
+        Not where each slot has its last job: then whichever is free takes what is left.
+        """
+        rounds = self.waiting // max(self.slots.capacity(shape), 1)
+        ahead = 2 if mean_s is not None and mean_s * size < QUEUE_AHEAD_S else 1
+        return max(ahead, min(STAGES, 1 + rounds)) if self._plan.staged and shape.ranks == 1 else ahead
 
     def _kinds_like(self, kind: int, estimates: dict[int, Estimate]) -> list[int]:
         """Kinds of the same shape whose jobs take about as long, or next to nothing: they may share a lease."""

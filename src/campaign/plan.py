@@ -17,7 +17,7 @@ from campaign.core.design import Grid, Indices, order
 from campaign.core.lifecycle import BATCH_JOBS_MAX
 from campaign.core.model import Config, Record, Scalar, Shape, State, Task
 from campaign.errors import Code, UsageError
-from campaign.ports import Generator
+from campaign.ports import Generator, Staged
 
 States = npt.NDArray[np.int8]
 
@@ -57,6 +57,7 @@ class Plan:
     order: Indices  # (n,), jobs in the order of execution
     missing: tuple[MissingInput, ...]
     suffix: str
+    staged: bool  # whether a slot works at several jobs at once, each in another stage
     words_of: Callable[[int], Mapping[str, str]]
 
     @property
@@ -230,6 +231,7 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         order=order(grid, config.execution.order, config.seed),
         missing=_find_missing(config, generator, grid, variants, variant_of, exists),
         suffix=generator.suffix,
+        staged=isinstance(generator, Staged),
         words_of=words_of,
     )
     _refuse_bad_names(plan)

@@ -28,10 +28,10 @@ def pool(tmp_path, scripted_plan):
     """Makes a pool and a way to run jobs in it; closes it at the end."""
     made = []
 
-    def make(script="{}", slots=1, memory=None, ranks=1, warm=True, **options):
+    def make(script="{}", slots=1, memory=None, ranks=1, warm=True, generator="scripted", **options):
         extra = "".join(f", {k}: {v}" for k, v in options.items())
         plan = scripted_plan(options=f"{{script: {script}{extra}}}")
-        hello = {"generator": "scripted", "config": plan.config.options, "directory": str(tmp_path)}
+        hello = {"generator": generator, "config": plan.config.options, "directory": str(tmp_path)}
         journal = JournalFile(tmp_path / "journal.jsonl")
         launcher = ProcessLauncher(hello, {}, tmp_path / "logs" / "slot", partial(slot_command, None))
         pool = SlotPool(launcher, journal, SystemClock(), blank_record)
@@ -275,3 +275,74 @@ def test_a_launcher_that_fails_costs_an_attempt_and_the_next_start_is_fresh(
     assert [record.outcome for record in ended] == outcomes
     assert all(not record.failure.blames_job for record in ended if record.failure)
     assert len(launcher.started) == started
+
+
+NAMES = [f"r000{n // 3}/mock_z{z}" for n, z in zip(range(6), ["0.500", "1.000", "2.000"] * 2, strict=True)]
+
+
+def test_a_slot_with_stages_works_at_three_jobs_at_once(pool):
+    _, run = pool(generator="staged", seconds=0.2)
+    begin = time.monotonic()
+    records, left = run(*range(6))
+    assert left == []
+    assert [r.job for r in records] == list(range(6))
+    assert {r.outcome for r in records} == {Outcome.COMPLETED}
+    assert time.monotonic() - begin < 20
+    assert all(r.phases_s["compute"] >= 0.2 for r in records)
+
+
+@pytest.mark.fault(
+    "a job crashes its slot while others are loaded or written there",
+    "none of them is blamed, each is tried again alone; the one that crashes then is blamed",
+)
+@pytest.mark.parametrize("stage", [" load", " compute", ""])
+def test_a_crash_in_any_stage_is_put_down_to_its_job_alone(pool, stage):
+    _, run = pool(f'{{"{NAMES[2]}{stage}": [segfault]}}', generator="staged", seconds=0.1)
+    first, left = run(*range(6))
+    assert left == []
+    assert sorted(r.job for r in first) == list(range(6)), "each job has one end"
+    assert not [r for r in first if r.outcome is Outcome.FAILED and r.job != 2]
+    again = sorted(r.job for r in first if r.outcome is Outcome.INTERRUPTED)
+    assert len(again) <= 3
+    assert all(not r.failure.blames_job for r in first if r.failure and r.outcome is Outcome.INTERRUPTED)
+    if again:
+        second, _ = run(*again, attempt=2)
+        assert [r.outcome for r in second] == [Outcome.FAILED if job == 2 else Outcome.COMPLETED for job in again]
+        first += second
+    (guilty,) = [r for r in first if r.outcome is Outcome.FAILED]
+    assert (guilty.job, guilty.failure.code, guilty.failure.blames_job) == (2, "slot.crashed", True)
+
+
+@pytest.mark.parametrize("stage", [" load", " compute", ""])
+def test_a_stage_that_hangs_is_its_job_s_time_out(pool, stage):
+    _, run = pool(f'{{"{NAMES[1]}{stage}": [hang]}}', generator="staged")
+    records, left = run(*range(4), timeout_s=1.5)
+    assert left == []
+    outcomes = {r.job: r.outcome for r in records}
+    assert outcomes[1] is Outcome.TIMEOUT
+    assert all(outcome in (Outcome.COMPLETED, Outcome.INTERRUPTED) for job, outcome in outcomes.items() if job != 1)
+    assert set(outcomes) == {0, 1, 2, 3}
+
+
+def test_what_was_loaded_ahead_is_given_back_when_stopped(pool, tmp_path):
+    truth = tmp_path / "truth"
+    it, run = pool(generator="staged", seconds=0.5, truth=str(truth))
+    records, left = run(*range(6), stopped=truth.exists)
+    assert sorted([r.job for r in records] + left) == list(range(6))
+    assert 1 <= len(records) <= 2, "what was written when it was stopped, and what was computed"
+    starts = [line.job for line in read_journal(tmp_path / "journal.jsonl") if isinstance(line, Begun)]
+    assert starts == [r.job for r in records], "what was handed over and not begun is no attempt"
+
+
+def test_leases_of_a_slot_follow_one_another_without_a_gap(pool):
+    it, run = pool(generator="staged", seconds=0.3)
+    run(0)
+    found = []
+    threads = [threading.Thread(target=lambda j=j: found.extend(run(j)[0])) for j in (1, 2, 3)]
+    begin = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(r.job for r in found) == [1, 2, 3]
+    assert time.monotonic() - begin < 5

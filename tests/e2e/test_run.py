@@ -358,7 +358,9 @@ def is_paused(directory):
 @pytest.mark.fault("`campaign abort` from another shell", "running jobs are ended, unblamed; the same command goes on")
 def test_orders_from_another_shell_are_obeyed(scripted_yaml, directory, tmp_path):
     hangs, truth = "r0001/mock_z1.000", tmp_path / "truth"
-    path = scripted_yaml(realizations="60", options=f"{{seconds: 0.1, truth: {truth}, script: {{{hangs}: [hang, ok]}}}}")
+    path = scripted_yaml(
+        realizations="60", options=f"{{seconds: 0.1, truth: {truth}, script: {{{hangs}: [hang, ok]}}}}"
+    )
     process = start(path, "--set", "execution.order=realization_major")
     wait_for(lambda: truth.exists() and f"{hangs} 1" in truth.read_text() and len(products(directory)) > 5)
     paused = command("pause", directory, "--reason", "quota")

@@ -30,7 +30,7 @@ def attempt(generator, tmp_path):
 def test_a_mock_is_made_verified_and_the_same_for_ever(attempt, make_task, tmp_path):
     record, product = attempt(make_task())
     assert record.outcome is Outcome.COMPLETED, record.failure
-    assert set(record.phases_s) == {"prepare", "initialize", "load", "compute", "write", "verify"}
+    assert set(record.phases_s) == {"prepare", "initialize", "load", "compute", "measure", "write", "verify"}
     assert record.products[0].sha256 == hashlib.sha256(product.read_bytes()).hexdigest()
     again, _ = attempt(replace(make_task(), attempt=2))
     assert again.notes == ("the same product was already there",)

@@ -154,13 +154,6 @@ def test_centrals_are_distributed_as_the_libraries_own_populations():
     assert ours.properties["is_quenched"][central].mean() == pytest.approx(np.asarray(result.frac_q).mean(), abs=0.03)
 
 
-def test_correlated_draws_have_their_covariance():
-    cov = np.array([[2.0, 0.3, 0.1], [0.3, 1.0, -0.2], [0.1, -0.2, 0.5]], np.float32)
-    z = np.random.default_rng(0).standard_normal((20_000, 3)).astype(np.float32)
-    drawn = jax.vmap(lambda row: model._correlated_normal(row, jnp.zeros(3), jnp.array(cov)))(z)
-    assert np.cov(np.asarray(drawn).T) == pytest.approx(cov, abs=0.05)
-
-
 def test_ages_agree_with_dsps():
     from dsps.cosmology.flat_wcdm import CosmoParams, age_at_z0
 

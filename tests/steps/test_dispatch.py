@@ -1,6 +1,7 @@
 """What starts next: order, shapes side by side, the end of an allocation, the tail of a campaign."""
 
 import heapq
+from dataclasses import replace
 
 import pytest
 
@@ -307,3 +308,24 @@ def test_a_job_does_not_wait_for_nodes_that_could_not_hold_it(make):
     dispatcher.slots.release(lease.slot.number)
     dispatcher.retry(0, 0.0, lease.slot.nodes)
     assert len(dispatcher.next_leases(50.0, None, 0)) == 1, "one node is left, and it takes two"
+
+
+def test_a_slot_with_stages_holds_a_lease_for_each_as_long_as_there_are_enough(scripted_plan):
+    plan = scripted_plan("resources.slots=auto", realizations="4")
+    staged = replace(plan, staged=True)
+    dispatcher = Dispatcher(
+        staged, JobTable.empty(plan.size), iter(range(10**6)).__next__, Durations(0.99), LaunchRate(1e9, 1), [(0, 100.0)]
+    )
+    dispatcher.join(Node("n0", 2))
+    leases = dispatcher.next_leases(0.0, None, 0)
+    assert sorted(lease.slot.number for lease in leases) == [1, 1, 1, 2, 2, 2]
+    flying, done = leases, []
+    while flying:
+        lease = flying.pop(0)
+        done += jobs_of([lease])
+        dispatcher.slots.release(lease.slot.number)
+        flying += dispatcher.next_leases(0.0, None, 0)
+        if dispatcher.waiting < 2:
+            held = [sum(lease.slot.number == number for lease in flying) for number in (1, 2)]
+            assert max(held) - min(held) <= 1, "the last jobs are not behind one another"
+    assert sorted(done) == list(range(plan.size))

@@ -54,7 +54,10 @@ def world(scripted_plan, tmp_path):
         plan = scripted_plan(options=f"{{script: {script}}}")
         clock = SystemClock()
         pipeline = Pipeline(
-            lambda task: Attempt(task, generator, tmp_path, clock, staged=staged), told.append, records.append, staged=staged
+            lambda task: Attempt(task, generator, tmp_path, clock, staged=staged),
+            told.append,
+            records.append,
+            staged=staged,
         )
         threads.append((pipeline, threading.Thread(target=pipeline.work)))
         threads[-1][1].start()

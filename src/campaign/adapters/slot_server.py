@@ -78,7 +78,12 @@ class SlotServer:
     """Works off the leases of one slot, in their order. `start` gives a process whose first message says that it is ready."""
 
     def __init__(
-        self, slot: Slot, start: Callable[[SlotServer], Process | None], journal: Journal, clock: Clock, blank: BlankRecord
+        self,
+        slot: Slot,
+        start: Callable[[SlotServer], Process | None],
+        journal: Journal,
+        clock: Clock,
+        blank: BlankRecord,
     ) -> None:
         self.slot, self._start, self._journal, self._clock, self._blank = slot, start, journal, clock, blank
         self._changed = threading.Condition()
@@ -338,7 +343,9 @@ class SlotServer:
         if len(suspects) > 1 and failure.blames_job:
             words = f"{failure.message}, with {len(suspects)} jobs in its hands; each is tried again alone"
             failure, outcome = Failure("SlotShared", Code.INTERRUPTED, words, blames_job=False), Outcome.INTERRUPTED
-        beside = Failure("SlotShared", Code.INTERRUPTED, f"another job of the slot ended it: {failure.message}", blames_job=False)
+        beside = Failure(
+            "SlotShared", Code.INTERRUPTED, f"another job of the slot ended it: {failure.message}", blames_job=False
+        )
         for given in self._at_work():
             if given not in suspects:
                 self._end(given, self._lost(given, Outcome.INTERRUPTED, beside))

@@ -78,9 +78,12 @@ class SlotPool:
             return None
 
     def _launch(self, server: SlotServer) -> Process | None:
-        if server.unwanted or self._closing:
+        if not self._wanted(server):
             return None
         process = self._launcher.start(server.slot)
-        if server.unwanted or self._closing:  # any more
+        if not self._wanted(server):  # any more
             process.kill()
         return process
+
+    def _wanted(self, server: SlotServer) -> bool:
+        return not (server.unwanted or self._closing)

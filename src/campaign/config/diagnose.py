@@ -38,7 +38,9 @@ def problems_of(error: ValidationError, model: type[BaseModel], layer: Layer, pr
         one = _problem(entry, model, layer, prefix)
         other = found.get(key := (one.where, one.key, one.found))
         if other is not None:  # a value that is none of several kinds
-            one = replace(other, allowed=f"{other.allowed}, or {one.allowed}", suggestion=other.suggestion or one.suggestion)
+            one = replace(
+                other, allowed=f"{other.allowed}, or {one.allowed}", suggestion=other.suggestion or one.suggestion
+            )
         found[key] = one
     return list(found.values())
 

@@ -222,7 +222,9 @@ def batch_size(mean_duration_s: float | None, waiting: int, slots: int) -> int:
     """
     if mean_duration_s is None:
         return max(slots, 1)
-    most, least = (int(seconds * max(slots, 1) / max(mean_duration_s, 1e-3)) for seconds in (BATCH_TARGET_S, BATCH_LEAST_S))
+    most, least = (
+        int(seconds * max(slots, 1) / max(mean_duration_s, 1e-3)) for seconds in (BATCH_TARGET_S, BATCH_LEAST_S)
+    )
     return max(1, min(most, max(least, waiting // TAIL_PART), BATCH_JOBS_MAX))
 
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,41 @@ class Scripted:
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         if not product.exists() or not product.read_text().startswith(f"{task.name} {task.seed} "):
             raise ProductError(Code.PRODUCT_INVALID, f"{product.name} is not what was made")
+
+
+class StagedScripted(Scripted):
+    """The scripted generator in stages. The script knows `<name> load` and `<name> compute` beside the job's own name,
+    which stands for its writing; `seconds` is the time of `compute`.
+    """
+
+    name = "staged"
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        return self.write(task, self.compute(task, self.load(task, phase), phase), target, phase)
+
+    def load(self, task: Task, phase: Callable[[str], None]) -> str:
+        """Read nothing."""
+        self._perform("load", task)
+        return f"input of {task.name}"
+
+    def compute(self, task: Task, loaded: str, phase: Callable[[str], None]) -> str:
+        """Compute nothing, for some time."""
+        time.sleep(task.config["seconds"])
+        self._perform("compute", task)
+        return loaded.replace("input", "result")
+
+    def write(self, task: Task, made: str, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        """What the scripted generator does."""
+        if made != f"result of {task.name}":
+            raise JobError(Code.PRODUCT_INVALID, f"{task.name} was given the {made}")
+        brief = replace(task, config={**task.config, "seconds": 0.0})
+        return super().generate(brief, target, phase)
+
+    def _perform(self, stage: str, task: Task) -> None:
+        outcomes = task.config["script"].get(f"{task.name} {stage}", ["ok"])
+        outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
+        if outcome != "ok":
+            _act(outcome, task, Path("/dev/null"), {})
 
 
 def _join(*, wait: bool = False) -> tuple[int, int]:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from campaign.generators.galaxies.mpi import MPIContext, initialize_mpi_jax
     from campaign.generators.galaxies.populate import GalaxyCatalog, GalaxyModelParams, generate_galaxies
 
+    Loaded = tuple[MPIContext, HaloCatalog]
+    Made = tuple[MPIContext, HaloCatalog, GalaxyCatalog]
+
 _ROOMS = {
     "mpi": ("MPIContext", "initialize_mpi_jax"),
     "halos": ("HaloCatalog", "load_and_filter_halos"),
@@ -62,7 +65,7 @@ class Galaxies:
     """The generator `galaxies`: halo catalogue in, galaxy catalogue and its statistics out."""
 
     name = "galaxies"
-    version = "1"
+    version = "2"
     suffix = ".hdf5"
     options = GalaxiesOptions
     incidental = ("simulation_root", "collective_write")
@@ -118,47 +121,61 @@ class Galaxies:
 
         Every rank of a job calls this; what rank 0 returns counts.
         """
-        from campaign.generators.galaxies import catalogue, halos, mpi, populate, summary
+        return self.write(task, self.compute(task, self.load(task, phase), phase), target, phase)
+
+    def load(self, task: Task, phase: Callable[[str], None]) -> Loaded:
+        """The host haloes of this rank."""
+        from campaign.generators.galaxies import halos, mpi
 
         config = task.config
-        redshift, realization = float(task.point["redshift"]), int(task.point["realization"])
         phase("initialize")
         context = mpi.initialize_mpi_jax()
         phase("load")
         synthetic = config["simulation_suite"] == SYNTHETIC_SUITE
         path = _synthetic_input(task, context) if synthetic else _catalogue_path(config, task.point)
-        hosts = halos.load_and_filter_halos(
-            path, config["min_mass"], config["n_gen"], context, cleaned=config["cleaned"] and not synthetic
-        )
+        cleaned = config["cleaned"] and not synthetic
+        hosts = halos.load_and_filter_halos(path, config["min_mass"], config["n_gen"], context, cleaned=cleaned)
+        return context, hosts
+
+    def compute(self, task: Task, loaded: Loaded, phase: Callable[[str], None]) -> Made:
+        """The galaxies of this rank."""
+        from campaign.generators.galaxies import populate
+
+        context, hosts = loaded
         phase("compute")
         params = populate.GalaxyModelParams(
-            model=config["galaxy_model"],
-            log_subhalo_mass_min=config["log_subhalo_mass_min"],
-            mass_unit=config["mass_unit"],
-            realization=realization,
-            redshift=redshift,
+            model=task.config["galaxy_model"],
+            log_subhalo_mass_min=task.config["log_subhalo_mass_min"],
+            mass_unit=task.config["mass_unit"],
+            realization=int(task.point["realization"]),
+            redshift=float(task.point["redshift"]),
         )
-        galaxies = populate.generate_galaxies(hosts, params, task.campaign_seed)
+        return context, hosts, populate.generate_galaxies(hosts, params, task.campaign_seed)
+
+    def write(self, task: Task, made: Made, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        """The catalogue, and the statistics of it on rank 0."""
+        from campaign.generators.galaxies import catalogue, mpi, summary
+
+        context, hosts, galaxies = made
+        phase("measure")
         measured_columns = {name: galaxies.properties[name] for name in summary.MEASURED} | {"mass": hosts.masses}
         whole = {name: mpi.concatenated(column, context) for name, column in measured_columns.items()}
+        present = {name: column for name, column in whole.items() if column is not None}
+        measured = {} if context.rank else summary.measure(present, present["mass"], hosts.metadata.box_size)
         phase("write")
         attributes = {
             "simulation": hosts.metadata.simulation,
             "redshift": hosts.metadata.redshift,
-            "realization": realization,
+            "realization": int(task.point["realization"]),
             "campaign_seed": task.campaign_seed,
-            "galaxy_model": config["galaxy_model"],
+            "galaxy_model": task.config["galaxy_model"],
             "task_fingerprint": task.task_fingerprint,
         }
         catalogue.write_parallel_hdf5(
-            galaxies, hosts, target, context, hosts.metadata.box_size,
-            compression=config["compression"], attributes=attributes, collective=config["collective_write"],
-            kept=config["columns"],
+            galaxies, hosts, target, context, hosts.metadata.box_size, compression=task.config["compression"],
+            attributes=attributes, collective=task.config["collective_write"], kept=task.config["columns"],
         )  # fmt: skip
-        if context.rank:
-            return {}
-        present = {name: column for name, column in whole.items() if column is not None}
-        return summary.measure(present, present["mass"], hosts.metadata.box_size)
+        return measured
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """Prove the closed catalogue complete; JobError where it is not."""

@@ -12,23 +12,26 @@ history, which runs over all galaxies of a tile at each time, so that no table o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import jax.random as jran
+import numpy as np
+import numpy.typing as npt
 from diffmah.diffmah_kernels import (
     DiffmahParams,
     DiffmahUParams,
     _log_mah_kern,
-    _log_mah_noq_kern,
+    _rolling_plaw_vs_logt,
     get_bounded_mah_params,
     get_unbounded_mah_params,
 )
 from diffmah.diffmahpop_kernels import mc_bimod_cens as cens
 from diffmah.diffmahpop_kernels import mc_bimod_sats as sats
 from diffmah.diffmahpop_kernels.bimod_censat_params import DEFAULT_DIFFMAHPOP_PARAMS, get_component_model_params
-from diffmah.diffmahpop_kernels.covariance_kernels import _get_diffmahpop_cov
+from diffmah.diffmahpop_kernels.covariance_kernels import _get_cov_params
 from diffmah.diffmahpop_kernels.frac_early_cens import _frac_early_cens_kern
 from diffmah.diffmahpop_kernels.t_peak_kernels.tp_pdf_sats import _get_utp_loc, _get_utp_scale
 from diffmah.diffmahpop_kernels.t_peak_kernels.utp_pdf_kernels import EPS, X_MAX, X_MIN
@@ -44,9 +47,11 @@ from diffstar.defaults import (
     get_bounded_diffstar_params,
 )
 from diffstar.diffstarpop import DEFAULT_DIFFSTARPOP_PARAMS
-from diffstar.diffstarpop.kernels.diffstarpop_mgash import _diffstarpop_means_covs
+from diffstar.diffstarpop.kernels import sfh_pdf_mgash as sfh_pdf
+from diffstar.diffstarpop.kernels.defaults_mgash import DEFAULT_SATQUENCHPOP_PARAMS, SFH_PDF_QUENCH_PARAMS
+from diffstar.diffstarpop.kernels.satquenchpop_model import get_qprob_sat
 from diffstar.kernels.main_sequence_kernels import _sfr_eff_plaw
-from diffstar.kernels.quenching_kernels import _quenching_kern
+from diffstar.kernels.quenching_kernels import _jax_partial_u_tw_kern
 from jax.scipy.special import erfinv, ndtr, ndtri
 
 TILE = 8192
@@ -58,10 +63,38 @@ N_TIMES = 50
 STEPS_UNROLLED = 7
 """Steps that are compiled as one; more take longer to compile and no less to run."""
 
-CENTRAL = -1
-"""diffstar's `upid` of a central galaxy."""
-
 Array = jax.Array
+Factor = npt.NDArray[np.float64]
+
+
+def _single(params: Any) -> Any:
+    """A library's parameters in single precision: importing diffsky makes JAX compute in double."""
+    return jax.tree.map(np.float32, params)
+
+
+def _part(of: Any, kind: Any) -> Any:
+    """Those of the parameters that a kind of parameters has."""
+    return kind._make(getattr(of, name) for name in kind._fields)
+
+
+MAH_POP = _single(DEFAULT_DIFFMAHPOP_PARAMS)
+SFH_POP = _single(_part(DEFAULT_DIFFSTARPOP_PARAMS, SFH_PDF_QUENCH_PARAMS))
+SATELLITE_POP = _single(_part(DEFAULT_DIFFSTARPOP_PARAMS, DEFAULT_SATQUENCHPOP_PARAMS))
+SUBHALO_MASSES = _single(DEFAULT_CCSHMF_PARAMS)
+UNQUENCHED = _single(tuple(DEFAULT_Q_U_PARAMS_UNQUENCHED))
+
+
+def _factor(correlations: Sequence[float]) -> Factor:
+    """Cholesky factor of a 4 x 4 correlation matrix, given its lower triangle row by row."""
+    corr = np.eye(4)
+    corr[np.tril_indices(4, -1)] = correlations
+    return np.asarray(np.linalg.cholesky(corr + np.tril(corr, -1).T), np.float64)
+
+
+MAH_FACTOR = _factor(
+    [float(getattr(DEFAULT_DIFFMAHPOP_PARAMS, k)) for k in DEFAULT_DIFFMAHPOP_PARAMS._fields if k[:4] == "rho_"]
+)
+UNCORRELATED = _factor([0.0] * 6)
 
 
 class Epoch(NamedTuple):
@@ -103,6 +136,11 @@ def snapshot_key(seed: int, realization: int, snapshot_millis: int) -> Array:
     return jran.fold_in(jran.fold_in(jran.key(seed), realization), snapshot_millis)
 
 
+def _pow10(x: Array) -> Array:
+    """10^x; XLA has a vector instruction for the exponential, and none for the power."""
+    return jnp.exp(x * jnp.float32(np.log(10)))
+
+
 def _random_block(key: Array, uniforms: int, normals: int) -> tuple[Array, Array]:
     """(uniform in (0, 1), standard normal) numbers of one galaxy, from one call of the generator."""
     drawn = jran.uniform(key, (uniforms + normals,), jnp.float32, minval=jnp.nextafter(jnp.float32(-1), jnp.float32(0)))
@@ -119,10 +157,11 @@ def _subhalo_mass_ratio(u: Array, log_host: Array, log_limit: Array) -> Array:
     last = N_LGMU_TABLE - 1
 
     def ratio(n: Array | int) -> Array:
-        return (1 - n / jnp.float32(last)) * cutoff
+        part: Array = 1 - n / jnp.float32(last)
+        return part * cutoff
 
     def count(n: Array | int) -> Array:
-        return 10 ** predict_ccshmf(DEFAULT_CCSHMF_PARAMS, log_host, ratio(n))
+        return _pow10(predict_ccshmf(SUBHALO_MASSES, log_host, ratio(n)))
 
     first = count(0)
     wanted = first + u * (count(last) - first)  # counts fall from the first entry to the last
@@ -140,7 +179,7 @@ def _satellite_t_peak(u: Array, log_mass: Array, t_obs: Array) -> Array:
 
     What diffmah's `mc_tpeak_singlesat` draws from a table of 50 entries, inverted exactly.
     """
-    params = get_component_model_params(DEFAULT_DIFFMAHPOP_PARAMS)[1]
+    params = get_component_model_params(MAH_POP)[1]
     loc, scale = _get_utp_loc(params, log_mass, t_obs), _get_utp_scale(params, log_mass, t_obs)
     low, high = ndtr((X_MIN - loc) / scale), ndtr((X_MAX - loc) / scale)
     x = loc + scale * ndtri(low + u * (high - low))
@@ -148,20 +187,15 @@ def _satellite_t_peak(u: Array, log_mass: Array, t_obs: Array) -> Array:
     return t_obs * jnp.clip(x, least, most)
 
 
-def _correlated_normal(z: Array, mean: Array, cov: Array) -> Array:
-    """Draw from N(mean, cov), given standard normals `z`: an unrolled Cholesky factorization, elementwise, no LAPACK."""
-    n = len(mean)
-    factor: list[list[Array]] = []
-    for i in range(n):
-        row: list[Array] = []
-        for j in range(i):
-            row.append((cov[i][j] - sum(row[k] * factor[j][k] for k in range(j))) / factor[j][j])
-        row.append(jnp.sqrt(cov[i][i] - sum(r * r for r in row)))
-        factor.append(row)
-    return jnp.stack([mean[i] + sum(factor[i][k] * z[k] for k in range(i + 1)) for i in range(n)])
+def _correlated_normal(z: Array, mean: Sequence[Array], spread: Sequence[Array], factor: Factor) -> list[Array]:
+    """Draw from a normal distribution, given standard normals `z`: `factor` is that of the correlation matrix."""
+    return [
+        m + s * sum(float(factor[i, k]) * z[k] for k in range(i + 1) if factor[i, k])
+        for i, (m, s) in enumerate(zip(mean, spread, strict=True))
+    ]
 
 
-def _select(condition: Array, chosen: tuple[Array, ...], other: tuple[Array, ...]) -> list[Array]:
+def _select(condition: Array, chosen: Sequence[Array], other: Sequence[Array]) -> list[Array]:
     return [jnp.where(condition, a, b) for a, b in zip(chosen, other, strict=True)]
 
 
@@ -169,31 +203,36 @@ def _growth(
     early: DiffmahParams, late: DiffmahParams, log_mass: Array, u: Array, z: Array, epoch: Epoch
 ) -> DiffmahParams:
     """Growth history of one halo, scattered about the mean of its type, through `log_mass` at the epoch."""
-    fraction_early = _frac_early_cens_kern(DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs)
+    fraction_early = _frac_early_cens_kern(MAH_POP, log_mass, epoch.t_obs)
     mean = get_unbounded_mah_params(DiffmahParams(*_select(u < fraction_early, early, late)))
-    cov = _get_diffmahpop_cov(DEFAULT_DIFFMAHPOP_PARAMS, log_mass)
-    drawn = _correlated_normal(z, jnp.array(mean[:4]), cov)
+    spread, _ = _get_cov_params(MAH_POP, log_mass)
+    drawn = _correlated_normal(z, mean[:4], list(spread), MAH_FACTOR)
     mah = get_bounded_mah_params(DiffmahUParams(*drawn, mean[4]))
     excess = _log_mah_kern(mah, epoch.t_obs, jnp.log10(epoch.t_now)) - log_mass
     return DiffmahParams(*mah)._replace(logm0=mah.logm0 - excess)
 
 
 def _star_formation(
-    mah: DiffmahParams, infall: tuple[Array, Array, Array], upid: int, u: Array, z: Array, epoch: Epoch
+    mah: DiffmahParams, infall: tuple[Array, Array, Array] | None, u: Array, z: Array, epoch: Epoch
 ) -> tuple[DiffstarParams, Array]:
-    """(parameters of the star formation history, quenched) of one galaxy."""
-    lgt0 = jnp.log10(epoch.t_now)
-    log_mass_now = _log_mah_kern(mah, epoch.t_now, lgt0)
-    p_cen, p_sat, mu_ms, mu_q, cov_ms, cov_q_ms, cov_q = _diffstarpop_means_covs(
-        DEFAULT_DIFFSTARPOP_PARAMS, log_mass_now, mah.t_peak, *infall
+    """(parameters of the star formation history, quenched) of one galaxy; only satellites have an `infall`."""
+    log_mass = _log_mah_kern(mah, epoch.t_now, jnp.log10(epoch.t_now))
+    if infall is None:
+        fraction = sfh_pdf._frac_quench_cen(SFH_POP, log_mass, mah.t_peak)
+    else:
+        fraction = get_qprob_sat(SATELLITE_POP, *infall, sfh_pdf._frac_quench_sat(SFH_POP, log_mass, mah.t_peak))
+    quenched = u < fraction
+    mean_q = sfh_pdf._get_mean_u_params_qseq(SFH_POP, log_mass, mah.t_peak)
+    mean = _select(quenched, mean_q[:4], sfh_pdf._get_mean_u_params_mseq(SFH_POP, log_mass))
+    # The correlations of diffstar's population are all zero.
+    spread = _select(
+        quenched,
+        sfh_pdf._get_cov_params_qseq_ms_block(SFH_POP, log_mass)[0],
+        sfh_pdf._get_cov_params_mseq_ms_block(SFH_POP, log_mass)[0],
     )
-    quenched = u < (p_cen if upid == CENTRAL else p_sat)
-    main = _correlated_normal(
-        z[:4], jnp.where(quenched, jnp.array(mu_q[:4]), jnp.array(mu_ms)), jnp.where(quenched, cov_q_ms, cov_ms)
-    )
-    quenching = jnp.where(
-        quenched, _correlated_normal(z[4:], jnp.array(mu_q[4:]), cov_q), jnp.array(DEFAULT_Q_U_PARAMS_UNQUENCHED)
-    )
+    main = _correlated_normal(z[:4], mean, spread, UNCORRELATED)
+    spread_q = sfh_pdf._get_cov_params_qseq_q_block(SFH_POP, log_mass)[0]
+    quenching = _select(quenched, _correlated_normal(z[4:], mean_q[4:], spread_q, UNCORRELATED), UNQUENCHED)
     return get_bounded_diffstar_params(DiffstarUParams(*main, *quenching)), quenched
 
 
@@ -204,13 +243,15 @@ def _formed(params: DiffstarParams, mah: DiffmahParams, epoch: Epoch) -> tuple[A
     quenching (Alarcon et al. 2023). Growth stops at the peak.
     """
     times = jnp.linspace(T_TABLE_MIN, epoch.t_obs, N_TIMES)
-    lgt0, width = jnp.log10(epoch.t_now), 10**params.qlglgdt
+    lgt0, lgt_peak = jnp.log10(epoch.t_now), jnp.log10(mah.t_peak)
+    width = _pow10(params.qlglgdt) / 12  # of a triweight's standard deviation, six of them on each side
 
     def rate(t: Array) -> Array:
-        log_mass = _log_mah_noq_kern(mah, jnp.minimum(t, mah.t_peak), lgt0)
+        lgt = jnp.log10(t)
+        log_mass = _rolling_plaw_vs_logt(jnp.minimum(lgt, lgt_peak), lgt0, *mah[:4])
         efficiency = _sfr_eff_plaw(log_mass, *params[:4])
-        kept = _quenching_kern(jnp.log10(t), params.lg_qt, width, params.lg_drop, params.lg_rejuv)
-        return jnp.maximum(kept * FB * 10 ** (log_mass + efficiency), SFR_MIN)
+        kept = _jax_partial_u_tw_kern(lgt, params.lg_qt, width, params.lg_drop, params.lg_drop - params.lg_rejuv)
+        return jnp.maximum(FB * _pow10(log_mass + efficiency + kept), SFR_MIN)
 
     def step(carry: tuple[Array, Array], t: Array) -> tuple[tuple[Array, Array], None]:
         now = rate(t)
@@ -227,12 +268,11 @@ def _one_central(
 ) -> tuple[DiffmahParams, DiffstarParams, Array, Array, Array]:
     u, z = _random_block(key, 3, 12)
     # A host grows until today: its peak mass is not in its past.
-    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, epoch.t_now, key)
+    args = (MAH_POP, log_mass, epoch.t_obs, epoch.t_now, key)
     early, late = cens._mean_diffmah_params_early_t_peak(*args), cens._mean_diffmah_params_late_t_peak(*args)
     mah = _growth(early, late, log_mass, u[0], z[:4], epoch)
-    never = (jnp.float32(0.0), log_mass, epoch.t_obs - mah.t_peak)
-    params, quenched = _star_formation(mah, never, CENTRAL, u[1], z[4:], epoch)
-    return mah, params, quenched, _compute_mean_subhalo_counts(log_mass, log_limit), u[2]
+    params, quenched = _star_formation(mah, None, u[1], z[4:], epoch)
+    return mah, params, quenched, _compute_mean_subhalo_counts(log_mass, log_limit, SUBHALO_MASSES), u[2]
 
 
 def _one_satellite(
@@ -241,13 +281,13 @@ def _one_satellite(
     u, z = _random_block(key, 7, 15)
     log_mass = log_host + _subhalo_mass_ratio(u[0], log_host, log_limit)
     lgt0 = jnp.log10(epoch.t_now)
-    args = (DEFAULT_DIFFMAHPOP_PARAMS, log_mass, epoch.t_obs, _satellite_t_peak(u[6], log_mass, epoch.t_obs), key)
+    args = (MAH_POP, log_mass, epoch.t_obs, _satellite_t_peak(u[6], log_mass, epoch.t_obs), key)
     early, late = sats._mean_diffmah_params_early_t_peak(*args), sats._mean_diffmah_params_late_t_peak(*args)
     mah = _growth(early, late, log_mass, u[1], z[:4], epoch)
     # A subhalo falls in when its mass peaks.
     host_then = _log_mah_kern(host, mah.t_peak, lgt0)
     infall = (_log_mah_kern(mah, mah.t_peak, lgt0) - host_then, host_then, epoch.t_obs - mah.t_peak)
-    params, quenched = _star_formation(mah, infall, 1, u[2], z[4:12], epoch)
+    params, quenched = _star_formation(mah, infall, u[2], z[4:12], epoch)
     return mah, params, quenched, log_mass, u[3:6], z[12:]
 
 

@@ -39,7 +39,9 @@ class ColumnsOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    galaxies: Annotated[list[GalaxyColumn], Field(min_length=1, description="of the galaxies")] = list(get_args(GalaxyColumn))
+    galaxies: Annotated[list[GalaxyColumn], Field(min_length=1, description="of the galaxies")] = list(
+        get_args(GalaxyColumn)
+    )
     halos: Annotated[list[HaloColumn], Field(description="of their hosts; may be none")] = list(get_args(HaloColumn))
 
 

@@ -15,6 +15,8 @@ from campaign.generators.galaxies import nfw
 from campaign.generators.galaxies.halos import HaloCatalog, wrap
 
 REFERENCE = "rgrspit_diffsky"
+SUMMED_UP_TO = 50.0
+"""Mean of a Poisson distribution up to which its probabilities are summed; above, a library inverts it."""
 
 
 class ModelError(JobError):
@@ -135,11 +137,23 @@ def _assemble(halos: HaloCatalog, host: Any, cen: Any, sat: Any, log_mass: Any) 
 
 
 def _poisson(u: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Poisson counts by inversion: one uniform, one count."""
+    """Poisson counts by inversion: one uniform, one count. The probabilities are summed up for small means, all at once."""
     from scipy.stats import poisson
 
-    drawn: npt.NDArray[np.float64] = poisson.ppf(u.astype(np.float64), mean.astype(np.float64))
-    return np.maximum(np.nan_to_num(drawn), 0).astype(np.int64)
+    u, mean = u.astype(np.float64), np.nan_to_num(mean.astype(np.float64))
+    counts = np.zeros(len(u), np.int64)
+    large = mean > SUMMED_UP_TO
+    counts[large] = poisson.ppf(u[large], mean[large])
+    left = np.flatnonzero(~large & (u > np.exp(-mean)))
+    term = np.exp(-mean[left])
+    total = term.copy()
+    while left.size:
+        counts[left] += 1
+        term *= mean[left] / counts[left]
+        total += term
+        again = (u[left] > total) & (term > 0)
+        left, term, total = left[again], term[again], total[again]
+    return counts
 
 
 def _ordinals(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.uint32]:
@@ -152,7 +166,10 @@ def _tiled(kernel: Callable[..., Any], *columns: npt.NDArray[Any]) -> Any:
     """Run `kernel` over the rows in tiles of one shape; the last one is padded with copies of a valid row and cut."""
     import jax
 
-    parts = [jax.tree.map(lambda leaf, n=rows: np.asarray(leaf)[:n], kernel(*tile)) for tile, rows in _tiles(columns)]
+    with jax.enable_x64(new_val=False):  # importing diffsky has switched double precision on
+        parts = [
+            jax.tree.map(lambda leaf, n=rows: np.asarray(leaf)[:n], kernel(*tile)) for tile, rows in _tiles(columns)
+        ]
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 
