@@ -91,7 +91,7 @@ class Attempt:
             self._made = self._act("write", self._write)
         found = self._act("verify", self._verified)
         self._made = None
-        with suppress(OSError):
+        with suppress(OSError):  # a job without a product may have written all the same
             self._scratch.unlink(missing_ok=True)
         record = replace(
             blank_record(self.task, self._generator.version, self._started_ms or self._clock.now_ms()),
@@ -131,12 +131,14 @@ class Attempt:
 
     def _make_room(self) -> None:
         """Have the directories of scratch and product."""
+        if not self.task.product:
+            return
         Layout(self._directory).inside(self.task.product).parent.mkdir(parents=True, exist_ok=True)
         self._scratch.parent.mkdir(parents=True, exist_ok=True)
 
     def _checked(self, measured: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
         """What was measured, and the same as it is recorded."""
-        if not self._scratch.exists():
+        if self.task.product and not self._scratch.exists():
             raise ProductError(Code.PRODUCT_INVALID, "generate returned without writing its target")
         if not isinstance(measured, Mapping):
             raise _undeclared(
@@ -147,6 +149,8 @@ class Attempt:
     def _verified(self, _: Callable[[str], None]) -> dict[str, Any]:
         """Fields of the record of a job whose product is complete and in its place."""
         measured, measurements = self._made
+        if not self.task.product:
+            return {"measurements": measurements}
         self._generator.verify(self.task, self._scratch, measured)
         target = Layout(self._directory).inside(self.task.product)
         product, note = _put_in_place(self._scratch, target, self._directory)

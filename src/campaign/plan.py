@@ -154,8 +154,8 @@ class Plan:
         return identity.product_stem(self.config.naming_scheme, self.grid.point(job), self.words_of(job))
 
     def product(self, job: int) -> str:
-        """Path of a job's product, relative to the campaign's directory."""
-        return f"catalogs/{self.name(job)}{self.suffix}"
+        """Path of a job's product, relative to the campaign's directory; empty where jobs make none."""
+        return f"catalogs/{self.name(job)}{self.suffix}" if self.suffix else ""
 
     def task(self, job: int, attempt: int, batch: int) -> Task:
         """The task of one attempt."""
@@ -173,7 +173,7 @@ class Plan:
             config=variant.config,
             resolved_config_hash=variant.config_hash,
             task_fingerprint=self.fingerprints[job].decode(),
-            product=f"catalogs/{name}{self.suffix}",
+            product=f"catalogs/{name}{self.suffix}" if self.suffix else "",
             timeout_s=variant.timeout_s,
         )
 

@@ -16,7 +16,7 @@ class Generator(Protocol):
 
     name: str
     version: str
-    suffix: str  # of the product's file name, such as ".hdf5"
+    suffix: str  # of the product's file name, such as ".hdf5"; empty where jobs are measured only and make no file
     options: Any  # a pydantic model class: the options that a user may set
     incidental: tuple[str, ...]  # options that don't decide the result, such as where the input lies
 
@@ -39,7 +39,7 @@ class Generator(Protocol):
         """Import and prepare what every job needs; called once in each slot process."""
 
     def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
-        """Write the product to `target` and return the values of `variables`; name each phase as it begins."""
+        """Write the product, if there is one, to `target` and return the values of `variables`; name each phase as it begins."""
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """Prove the closed product complete; JobError where it is not."""

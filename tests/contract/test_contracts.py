@@ -16,9 +16,9 @@ from campaign.testing.inline import InlineCluster
 
 
 class TestScripted(GeneratorContract):
-    @pytest.fixture
-    def generator(self):
-        return find("scripted")
+    @pytest.fixture(params=["scripted", "staged", "measuring"])
+    def generator(self, request):
+        return find(request.param)
 
     @pytest.fixture
     def config(self, generator):

@@ -321,6 +321,19 @@ def small_disk(tmp_path):
             pytest.skip("mounting a small file system needs root")
 
 
+def test_jobs_that_only_measure_make_no_files(scripted_yaml, directory):
+    path = scripted_yaml()
+    path.write_text(path.read_text().replace("generator: scripted", "generator: measuring"))
+    code, out, err = run(path)
+    assert code == 0, err
+    assert not products(directory)
+    dataset = xr.open_zarr(directory / "results.zarr").load()
+    assert (dataset.status == State.COMPLETED).all()
+    assert dataset["mean"].notnull().all()
+    assert set(dataset["product"].values.ravel().tolist()) == {""}
+    assert command("audit", directory, "--hash").returncode == 0
+
+
 @pytest.mark.fault("the disk is full", "the run stops with exit code 3; the next one goes on")
 @pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_nothing_is_lost(scripted_yaml, small_disk):

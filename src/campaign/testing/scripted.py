@@ -88,13 +88,8 @@ class Scripted:
         outcomes = task.config["script"].get(task.name, ["ok"])
         outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
         target.write_text(f"{task.name} {task.seed} {task.task_fingerprint}\n")
-        measured: dict[str, Any] = {
-            "count": task.seed % 1000,
-            "mean": (task.seed % 997) / 7,
-            "spectrum": [float((task.seed >> n) % 101) for n in range(4)],
-        }
         begin = time.time()
-        measured = _act(outcome, task, target, measured)
+        measured = _act(outcome, task, target, _measured(task))
         _join(wait=True)
         _tell_rank(task, 0, size, begin)
         return measured
@@ -112,6 +107,19 @@ class Scripted:
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         if not product.exists() or not product.read_text().startswith(f"{task.name} {task.seed} "):
             raise ProductError(Code.PRODUCT_INVALID, f"{product.name} is not what was made")
+
+
+class Measuring(Scripted):
+    """Measures like the scripted generator, and makes no product."""
+
+    name = "measuring"
+    suffix = ""
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        return _measured(task)
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        """There is nothing to prove."""
 
 
 class StagedScripted(Scripted):
@@ -147,6 +155,14 @@ class StagedScripted(Scripted):
         outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
         if outcome != "ok":
             _act(outcome, task, Path("/dev/null"), {})
+
+
+def _measured(task: Task) -> dict[str, Any]:
+    return {
+        "count": task.seed % 1000,
+        "mean": (task.seed % 997) / 7,
+        "spectrum": [float((task.seed >> n) % 101) for n in range(4)],
+    }
 
 
 def _join(*, wait: bool = False) -> tuple[int, int]:
