@@ -38,6 +38,7 @@ from campaign.errors import Code
 from campaign.generators import find
 from campaign.pipeline import Pipeline
 from campaign.ports import Generator, Staged
+from campaign.wire import decode, encode
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 1.0
@@ -56,13 +57,13 @@ class _Channel:
         self._sending = threading.Lock()
 
     def send(self, message: Mapping[str, Any]) -> None:
-        line = json.dumps(message).encode() + b"\n"
+        line = encode(message) + b"\n"
         with self._sending:  # at once, so that whatever kills us next can't take it back
             self._socket.sendall(line)
 
     def receive(self) -> dict[str, Any] | None:
         line = self._lines.readline()
-        return json.loads(line) if line else None
+        return decode(line) if line else None
 
     def wait_for_hangup(self) -> None:
         """Return when the supervisor is gone."""

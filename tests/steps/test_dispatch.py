@@ -314,7 +314,12 @@ def test_a_slot_with_stages_holds_a_lease_for_each_as_long_as_there_are_enough(s
     plan = scripted_plan("resources.slots=auto", realizations="4")
     staged = replace(plan, staged=True)
     dispatcher = Dispatcher(
-        staged, JobTable.empty(plan.size), iter(range(10**6)).__next__, Durations(0.99), LaunchRate(1e9, 1), [(0, 100.0)]
+        staged,
+        JobTable.empty(plan.size),
+        iter(range(10**6)).__next__,
+        Durations(0.99),
+        LaunchRate(1e9, 1),
+        [(0, 100.0)],
     )
     dispatcher.join(Node("n0", 2))
     leases = dispatcher.next_leases(0.0, None, 0)

@@ -23,6 +23,7 @@ from campaign.durable import fsync_directory
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
 from campaign.ports import Batch
+from campaign.wire import decode, encode
 
 SCHEMA_VERSION = "1.0"
 REQUIRED_META = ("schema_version", "type", "batch_id", "jobs")
@@ -164,7 +165,7 @@ def pack(number: int, records: Sequence[Record], provenance: Mapping[str, Any]) 
 
 
 def _lines(entries: Iterator[dict[str, Any]]) -> bytes:
-    return "".join(json.dumps(entry, allow_nan=False) + "\n" for entry in entries).encode()
+    return b"".join(encode(entry) + b"\n" for entry in entries)
 
 
 def _split_summaries(records: Sequence[Record]) -> tuple[list[Record], dict[str, npt.NDArray[Any]]]:
@@ -216,13 +217,13 @@ def read(path: Path) -> Batch:
         with zipfile.ZipFile(path) as archive:
             meta = json.loads(archive.read("meta.json"))
             _check_meta(path, meta)
-            lines = archive.read("records.jsonl").decode().splitlines()
+            lines = archive.read("records.jsonl").splitlines()
             archive.read("errors.jsonl")
             summaries = {
                 name: np.load(io.BytesIO(archive.read(f"summary/{name}.npy")), allow_pickle=False)
                 for name in meta["summaries"]
             }
-        records = tuple(_restore(json.loads(line), summaries) for line in lines)
+        records = tuple(_restore(decode(line), summaries) for line in lines)
     except FormatError:
         raise
     except (

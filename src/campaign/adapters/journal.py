@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import threading
@@ -16,6 +15,7 @@ from typing import Any
 from campaign.core.model import Record, Task
 from campaign.crashpoints import reach
 from campaign.ports import Begun
+from campaign.wire import decode, encode
 
 SYNC_INTERVAL_S = 0.2
 """A line survives the death of the process at once, and that of the node after at most this long."""
@@ -52,7 +52,7 @@ class JournalFile:
             os.close(self._handle)
 
     def _append(self, line: dict[str, object]) -> None:
-        data = json.dumps(line, allow_nan=False).encode() + b"\n"
+        data = encode(line) + b"\n"
         with self._lock:
             self._write(data)
             if time.monotonic() - self._synced > SYNC_INTERVAL_S:
@@ -95,7 +95,7 @@ def _lines(path: Path, prefix: bytes = b"{") -> Iterator[dict[str, Any]]:
         for line in file:
             if line.startswith(prefix):
                 with suppress(ValueError):
-                    yield json.loads(line)
+                    yield decode(line)
 
 
 class JournalDirectory:

@@ -22,6 +22,7 @@ from typing import Any
 
 from campaign.core.model import Failure, Node, Slot
 from campaign.errors import Code, UsageError
+from campaign.wire import decode, encode
 
 EXIT_GRACE_S = 5.0
 ORDERLY_END_S = 0.8
@@ -108,7 +109,7 @@ class SlotProcess:
         """Hand over one message; OSError where the process is gone."""
         if self._channel is None:
             raise ConnectionError(f"slot process {self.pid} has not opened its channel")
-        self._channel.sendall(json.dumps(message).encode() + b"\n")
+        self._channel.sendall(encode(message) + b"\n")
 
     def receive(self, timeout_s: float) -> Mapping[str, Any] | None:
         """The next message, None if none came in time; EOFError where the process is gone."""
@@ -123,7 +124,7 @@ class SlotProcess:
                 raise EOFError(f"slot process {self.pid} is gone")
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
-        message: Mapping[str, Any] = json.loads(line)
+        message: Mapping[str, Any] = decode(line)
         return message
 
     def _accepted(self, deadline: float) -> bool:

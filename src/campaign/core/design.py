@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +16,18 @@ from campaign.core.model import Axis, Point
 Indices = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grid:
     """Every combination of the axes; job `i` is the i-th in C order, the last axis running fastest."""
 
     axes: tuple[Axis, ...]
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Length of each axis."""
         return tuple(len(axis.values) for axis in self.axes)
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of points."""
         return math.prod(self.shape)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from string import Formatter
 from typing import Any
 
@@ -62,12 +63,13 @@ def axis_word(axis: str, value: Scalar) -> str:
 
 def _filled(scheme: str, fields: Mapping[str, str]) -> str:
     """`scheme` with its plain fields replaced; KeyError for an unknown one, and for what reaches into a field."""
-    parts = []
-    for text, name, _, _ in Formatter().parse(scheme):
-        parts.append(text)
-        if name is not None:
-            parts.append(fields[name])
-    return "".join(parts)
+    return "".join(text + ("" if name is None else fields[name]) for text, name in _parsed(scheme))
+
+
+@lru_cache(maxsize=16)
+def _parsed(scheme: str) -> tuple[tuple[str, str | None], ...]:
+    """(text, name of the field behind it) of each part of a scheme."""
+    return tuple((text, name) for text, name, _, _ in Formatter().parse(scheme))
 
 
 def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:

@@ -145,14 +145,14 @@ class JobTable:
     def judge(self, record: Record, policy: Execution) -> Verdict:
         """Decide about the record's job as if the record were folded in."""
         counted = _counted(record)
-        failures, interruptions = (int(getattr(self, n)[record.job]) + (n in counted) for n in COUNTS[:2])
+        failures, interruptions = (getattr(self, n).item(record.job) + (n in counted) for n in COUNTS[:2])
         return judge(record, failures, interruptions, policy)
 
     def fold(self, record: Record) -> bool:
         """Take a record with its verdict in; True where it now speaks for the job."""
         job, revokes = record.job, record.outcome is Outcome.REVOKED
         place = (record.attempt, record.batch)
-        if place <= (self.revoked[job], self.revoked_in[job]):
+        if place <= (self.revoked.item(job), self.revoked_in.item(job)):
             return False
         if revokes or record.outcome is Outcome.REQUEUED:
             for name in COUNTS:
@@ -164,14 +164,14 @@ class JobTable:
             self.revoked[job], self.revoked_in[job] = place
             speaks = (self.attempt[job], self.batch[job]) <= place
         else:
-            speaks = supersedes(row, self.row(job))
+            speaks = supersedes(row, Row(State(self.state.item(job)), self.attempt.item(job), self.batch.item(job)))
         if speaks:
             self.state[job], self.attempt[job], self.batch[job] = row.state, row.attempt, row.batch
         return bool(speaks)
 
     def row(self, job: int) -> Row:
         """What is known of one job."""
-        state, *numbers = (int(getattr(self, field.name)[job]) for field in fields(self))
+        state, *numbers = (getattr(self, field.name).item(job) for field in fields(self))
         return Row(State(state), *numbers)
 
 

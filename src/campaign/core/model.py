@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -144,7 +144,8 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """The record as it stands in a journal and in `records.jsonl`."""
-        return asdict(self)
+        failure = None if self.failure is None else _members(self.failure)
+        return {**_members(self), "products": [_members(product) for product in self.products], "failure": failure}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
@@ -163,7 +164,12 @@ class Record:
 
 def task_to_json(task: Task) -> dict[str, Any]:
     """The task as it travels to a slot."""
-    return asdict(task)
+    return _members(task)
+
+
+def _members(instance: Any) -> dict[str, Any]:
+    """The fields of a dataclass with slots, as they are; `asdict` copies whatever is in them."""
+    return {name: getattr(instance, name) for name in instance.__slots__}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import socket
 import warnings
@@ -32,6 +31,7 @@ from campaign.adapters.dask.worker import (
 )
 from campaign.core.model import JobCall, Lease, Node, Record, Slot, task_to_json
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
+from campaign.wire import decode, encode
 
 logger = logging.getLogger("campaign")
 
@@ -68,9 +68,9 @@ def delayed_jobs(calls: Iterable[JobCall], slot: Slot) -> list[Delayed]:
     from dask._task_spec import Task as DaskTask
     from dask.highlevelgraph import HighLevelGraph
 
-    where = json.dumps(asdict(slot))
+    where = encode(asdict(slot)).decode()
     layer: dict[Any, Any] = {
-        call.key: DaskTask(call.key, run_job, json.dumps(task_to_json(call.task)), where) for call in calls
+        call.key: DaskTask(call.key, run_job, encode(task_to_json(call.task)).decode(), where) for call in calls
     }
     graph = HighLevelGraph.from_collections("jobs", layer, dependencies=[])
     return [Delayed(key, graph, layer="jobs") for key in layer]
@@ -147,9 +147,9 @@ class DaskCluster:
         """What one lease holds is one task for the scheduler."""
         calls = []
         for lease in leases:
-            tasks = json.dumps([task_to_json(call.task) for call in lease.calls])  # a text is not walked by Dask
+            tasks = encode([task_to_json(call.task) for call in lease.calls]).decode()  # a text is not walked by Dask
             calls.append(delayed(run_lease, pure=False)(
-                lease.number, tasks, json.dumps(asdict(lease.slot)), lease.starts_until_ms,
+                lease.number, tasks, encode(asdict(lease.slot)).decode(), lease.starts_until_ms,
                 dask_key_name=("lease", lease.number),
             ))  # fmt: skip
         futures = self._client.compute(calls, optimize_graph=False, workers=[address], allow_other_workers=False)
@@ -291,21 +291,24 @@ class DaskCluster:
         self._granted[lease] = worker
         return True
 
-    async def _receive(self, lease: int, body: str, worker: str, **_: object) -> None:
+    async def _receive(self, lease: int, bodies: Sequence[bytes], worker: str, **_: object) -> None:
         # Dask removes the worker whose stream handler raises.
         try:
-            message = json.loads(body)
-            match message["event"]:
-                case "started":
-                    self._events.put_nowait(JobStarted(message["job"], message["attempt"], worker, message["at_ms"]))
-                case "ended":
-                    self._events.put_nowait(JobEnded(Record.from_json(message["record"])))
-                case "returned":
-                    self._return(lease, tuple(message["unstarted"]))
-                case "broken":
-                    self._lose(lease, message["error"])
+            for body in bodies:
+                self._hear(lease, decode(body), worker)
         except Exception as error:  # noqa: BLE001
             asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
+
+    def _hear(self, lease: int, message: Mapping[str, Any], worker: str) -> None:
+        match message["event"]:
+            case "started":
+                self._events.put_nowait(JobStarted(message["job"], message["attempt"], worker, message["at_ms"]))
+            case "ended":
+                self._events.put_nowait(JobEnded(Record.from_json(message["record"])))
+            case "returned":
+                self._return(lease, tuple(message["unstarted"]))
+            case "broken":
+                self._lose(lease, message["error"])
 
     def _return(self, lease: int, unstarted: tuple[int, ...] | None) -> None:
         if lease in self._flying:

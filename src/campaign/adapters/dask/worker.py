@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import signal
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, cast
@@ -17,6 +17,7 @@ from distributed.utils import sync
 
 from campaign.core.model import Node, Task, slot_from_json
 from campaign.ports import Supervisor
+from campaign.wire import decode, encode
 
 PLUGIN = "campaign-slots"
 EVENT = "campaign-event"
@@ -49,26 +50,43 @@ def run_lease(lease: int, tasks: str, slot: str, starts_until_ms: int | None = N
     if lease >= 0 and not sync(worker.loop, getattr(worker.scheduler, GRANT), lease=lease, worker=worker.address):
         return 0
 
-    def emit(message: Mapping[str, Any]) -> None:
-        envelope = {"op": EVENT, "lease": lease, "body": json.dumps(message)}
-        worker.loop.add_callback(worker.batched_send, envelope)
-
+    emit = _Outbox(worker, lease)
     try:
         if plugin.supervisor is None:
             raise RuntimeError(plugin.trouble)
-        mine = [Task(**task) for task in json.loads(tasks)]
+        mine = [Task(**task) for task in decode(tasks)]
         deadline_ms = math.inf if starts_until_ms is None else starts_until_ms
 
         def stopped() -> bool:
             return plugin.draining.is_set() or time.time() * 1000 > deadline_ms
 
-        unstarted = plugin.supervisor.run(slot_from_json(json.loads(slot)), mine, emit, stopped)
+        unstarted = plugin.supervisor.run(slot_from_json(decode(slot)), mine, emit, stopped)
     except Exception as error:  # noqa: BLE001 - a journal that can't be written, or a defect of ours: the coordinator must know
         if not plugin.closing:  # a worker that is ended loses its leases as any that dies
             emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
         return 0
     emit({"event": "returned", "unstarted": unstarted})
     return len(mine) - len(unstarted)
+
+
+class _Outbox:
+    """What a lease has to tell the coordinator: one envelope takes all that is said until the loop comes to it."""
+
+    def __init__(self, worker: Worker, lease: int) -> None:
+        self._worker, self._lease = worker, lease
+        self._said: deque[bytes] = deque()
+
+    def __call__(self, message: Mapping[str, Any]) -> None:
+        self._said.append(encode(message))
+        if len(self._said) == 1:  # or a callback is on its way already, or it has just emptied us
+            self._worker.loop.add_callback(self._send)
+
+    def _send(self) -> None:
+        bodies = []
+        while self._said:
+            bodies.append(self._said.popleft())
+        if bodies:
+            self._worker.batched_send({"op": EVENT, "lease": self._lease, "bodies": bodies})
 
 
 class SlotsPlugin(WorkerPlugin):
