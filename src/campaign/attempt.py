@@ -25,6 +25,9 @@ from campaign.errors import CampaignError, Code, InputError, JobError, ProductEr
 from campaign.layout import Layout
 from campaign.ports import Clock, Generator, Staged
 
+PREPARE = "prepare"
+"""The first phase of a job without stages; whoever knows that it has begun knows that."""
+
 
 def run_attempt(
     task: Task,
@@ -83,13 +86,13 @@ class Attempt:
         if self._stages is not None:
             self._made = self._act("compute", self._stages.compute, self.task, self._made)
         else:
-            self._made = self._act("prepare", self._generate)
+            self._made = self._act(PREPARE, self._generate)
 
     def finish(self) -> Record:
         """Write, verify and put in place what was made; how the attempt ended."""
         if self._stages is not None:
             self._made = self._act("write", self._write)
-        found = self._act("verify", self._verified)
+        found = self._act("verify", self._verified) if self.task.product else self._recorded()
         self._made = None
         with suppress(OSError):  # a job without a product may have written all the same
             self._scratch.unlink(missing_ok=True)
@@ -110,14 +113,14 @@ class Attempt:
             return None
         if self._started_ms is None:
             self._started_ms = self._clock.now_ms()
-        self._stopwatch.phase(phase)
+        self._stopwatch.phase(phase, tell=phase != PREPARE)
         try:
             return act(*given, self._stopwatch.phase)
         except Exception as error:  # noqa: BLE001 - a generator may raise anything; the campaign goes on
             self._error, self._failed_in = error, self._stopwatch.current
             return None
         finally:
-            self._stopwatch.pause()
+            self._stopwatch.pause(tell=self._stages is not None)
 
     def _generate(self, phase: Callable[[str], None]) -> Any:
         self._make_room()
@@ -146,11 +149,13 @@ class Attempt:
             )
         return measured, checked(self._generator.variables(self.task.config), measured)
 
+    def _recorded(self) -> dict[str, Any]:
+        """Fields of the record of a job that measures only."""
+        return {} if self._error else {"measurements": self._made[1]}
+
     def _verified(self, _: Callable[[str], None]) -> dict[str, Any]:
         """Fields of the record of a job whose product is complete and in its place."""
         measured, measurements = self._made
-        if not self.task.product:
-            return {"measurements": measurements}
         self._generator.verify(self.task, self._scratch, measured)
         target = Layout(self._directory).inside(self.task.product)
         product, note = _put_in_place(self._scratch, target, self._directory)
@@ -300,18 +305,23 @@ class _Stopwatch:
         self.current = ""
         self.phases: dict[str, float] = {}
 
-    def phase(self, name: str) -> None:
-        """Another phase begins; none where it has no name."""
+    def phase(self, name: str, *, tell: bool = True) -> None:
+        """Another phase begins."""
+        self._note(name)
+        if tell:
+            self._report(name)
+
+    def pause(self, *, tell: bool) -> None:
+        """Nothing is done until the next phase begins; whoever is told will know that time does not count."""
+        self._note("")
+        if tell:
+            self._report("")
+
+    def _note(self, name: str) -> None:
         now = self._clock.monotonic_s()
         if self.current:
             self.phases[self.current] = round(self.phases.get(self.current, 0.0) + now - self._mark, 6)
-        if name or self.current:
-            self._report(name)
         self.current, self._mark = name, now
-
-    def pause(self) -> None:
-        """Nothing is done until the next phase begins."""
-        self.phase("")
 
     @property
     def spent_s(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -333,7 +333,7 @@ class Execution:
 
     def _judge(self, record: Record, slot: Slot) -> None:
         verdict = self._table.judge(record, self._policy)
-        concluded = replace(record, verdict=verdict.state.word)
+        concluded = record.concluded(verdict.state.word)
         self._table.fold(concluded)
         if verdict.retry_after_s is not None:
             avoided = slot.nodes if verdict.another_node else ()

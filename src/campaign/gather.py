@@ -341,7 +341,7 @@ class Gatherer:
 
     def _conclude(self, record: Record, table: JobTable) -> Record:
         """The record with the verdict on its job, which `table` takes in."""
-        concluded = replace(record, verdict=table.judge(record, self._plan.config.execution).state.word)
+        concluded = record.concluded(table.judge(record, self._plan.config.execution).state.word)
         table.fold(concluded)
         return concluded
 

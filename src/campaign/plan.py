@@ -15,7 +15,7 @@ import numpy.typing as npt
 from campaign.core import identity
 from campaign.core.design import Grid, Indices, order
 from campaign.core.lifecycle import BATCH_JOBS_MAX
-from campaign.core.model import Config, Record, Scalar, Shape, State, Task
+from campaign.core.model import Config, Point, Record, Scalar, Shape, State, Task
 from campaign.errors import Code, UsageError
 from campaign.ports import Generator, Staged
 
@@ -58,7 +58,7 @@ class Plan:
     missing: tuple[MissingInput, ...]
     suffix: str
     staged: bool  # whether a slot works at several jobs at once, each in another stage
-    words_of: Callable[[int], Mapping[str, str]]
+    words_of: Callable[[int, Point], Mapping[str, str]]
 
     @property
     def size(self) -> int:
@@ -151,7 +151,10 @@ class Plan:
 
     def name(self, job: int) -> str:
         """Name of a job: its product's path without `catalogs/` and suffix."""
-        return identity.product_stem(self.config.naming_scheme, self.grid.point(job), self.words_of(job))
+        return self._name(job, self.grid.point(job))
+
+    def _name(self, job: int, point: Point) -> str:
+        return identity.product_stem(self.config.naming_scheme, point, self.words_of(job, point))
 
     def product(self, job: int) -> str:
         """Path of a job's product, relative to the campaign's directory; empty where jobs make none."""
@@ -160,13 +163,14 @@ class Plan:
     def task(self, job: int, attempt: int, batch: int) -> Task:
         """The task of one attempt."""
         variant = self.variants[self.variant_of[job]]
-        name = self.name(job)
+        point = self.grid.point(job)
+        name = self._name(job, point)
         return Task(
             job=job,
             name=name,
             attempt=attempt,
             batch=batch,
-            point=self.grid.point(job),
+            point=point,
             seed=int(self.seeds[job]),
             campaign_seed=self.config.seed,
             generator=self.config.generator,
@@ -217,9 +221,10 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
             config.generator, point, seed, variants[variant_of[job]].config_hash
         ).encode()
 
-    def words_of(job: int) -> Mapping[str, str]:
-        own = {"name": identity.slug(config.name), "version": config.version}
-        return {**own, **generator.words(variants[variant_of[job]].config, grid.point(job))}
+    own = {"name": identity.slug(config.name), "version": config.version}
+
+    def words_of(job: int, point: Point) -> Mapping[str, str]:
+        return {**own, **generator.words(variants[variant_of[job]].config, point)}
 
     plan = Plan(
         config=config,

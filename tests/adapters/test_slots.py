@@ -326,7 +326,7 @@ def test_a_stage_that_hangs_is_its_job_s_time_out(pool, stage):
 
 def test_what_was_loaded_ahead_is_given_back_when_stopped(pool, tmp_path):
     truth = tmp_path / "truth"
-    it, run = pool(generator="staged", seconds=0.5, truth=str(truth))
+    _, run = pool(generator="staged", seconds=0.5, truth=str(truth))
     records, left = run(*range(6), stopped=truth.exists)
     assert sorted([r.job for r in records] + left) == list(range(6))
     assert 1 <= len(records) <= 2, "what was written when it was stopped, and what was computed"
@@ -335,7 +335,7 @@ def test_what_was_loaded_ahead_is_given_back_when_stopped(pool, tmp_path):
 
 
 def test_leases_of_a_slot_follow_one_another_without_a_gap(pool):
-    it, run = pool(generator="staged", seconds=0.3)
+    _, run = pool(generator="staged", seconds=0.3)
     run(0)
     found = []
     threads = [threading.Thread(target=lambda j=j: found.extend(run(j)[0])) for j in (1, 2, 3)]

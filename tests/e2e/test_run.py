@@ -324,7 +324,7 @@ def small_disk(tmp_path):
 def test_jobs_that_only_measure_make_no_files(scripted_yaml, directory):
     path = scripted_yaml()
     path.write_text(path.read_text().replace("generator: scripted", "generator: measuring"))
-    code, out, err = run(path)
+    code, _, err = run(path)
     assert code == 0, err
     assert not products(directory)
     dataset = xr.open_zarr(directory / "results.zarr").load()

@@ -8,8 +8,7 @@ import os
 import re
 import uuid
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -139,7 +138,7 @@ def number_of(path: Path) -> int:
 
 def pack(number: int, records: Sequence[Record], provenance: Mapping[str, Any]) -> bytes:
     """The bytes of an artifact: `meta.json`, `records.jsonl`, `errors.jsonl` and `summary/<name>.npy`."""
-    slim, summaries = _split_summaries(records)
+    entries, summaries = _split_summaries(records)
     meta = {
         "schema_version": SCHEMA_VERSION,
         "type": "batch",
@@ -155,7 +154,7 @@ def pack(number: int, records: Sequence[Record], provenance: Mapping[str, Any]) 
             archive.writestr(zipfile.ZipInfo(name, _EPOCH), data)
 
         add("meta.json", (json.dumps(meta, indent=1) + "\n").encode())
-        add("records.jsonl", _lines(record.to_json() for record in slim))
+        add("records.jsonl", _lines(entries))
         add("errors.jsonl", _lines(error_entry(r) for r in records if r.failure is not None))
         for name, rows in sorted(summaries.items()):
             member = io.BytesIO()
@@ -164,14 +163,14 @@ def pack(number: int, records: Sequence[Record], provenance: Mapping[str, Any]) 
     return buffer.getvalue()
 
 
-def _lines(entries: Iterator[dict[str, Any]]) -> bytes:
+def _lines(entries: Iterable[dict[str, Any]]) -> bytes:
     return b"".join(encode(entry) + b"\n" for entry in entries)
 
 
-def _split_summaries(records: Sequence[Record]) -> tuple[list[Record], dict[str, npt.NDArray[Any]]]:
-    """Take array-valued measurements out of the records, into one array a name; the record keeps name and row."""
+def _split_summaries(records: Sequence[Record]) -> tuple[list[dict[str, Any]], dict[str, npt.NDArray[Any]]]:
+    """The records as JSON, and their array-valued measurements as one array a name; the record keeps name and row."""
     rows: dict[str, list[Any]] = {}
-    slim = []
+    entries = []
     for record in records:
         arrays = {name: value for name, value in record.measurements.items() if isinstance(value, list)}
         places = {}
@@ -179,8 +178,8 @@ def _split_summaries(records: Sequence[Record]) -> tuple[list[Record], dict[str,
             column = rows.setdefault(name, [])
             places[name] = {"summary": name, "row": len(column)}
             column.append(value)
-        slim.append(replace(record, measurements={**record.measurements, **places}) if arrays else record)
-    return slim, {name: _array(values) for name, values in rows.items()}
+        entries.append({**record.to_json(), "measurements": {**record.measurements, **places}})
+    return entries, {name: _array(values) for name, values in rows.items()}
 
 
 def _array(values: list[Any]) -> npt.NDArray[Any]:

@@ -264,6 +264,8 @@ class SlotServer:
             case "begun":
                 given = self._given[message["job"]]
                 given.begun = True
+                if not given.phase:
+                    given.since_s, given.phase = now, "prepare"
                 self._tell_start(given)
             case "phase":
                 given = self._given[message["job"]]

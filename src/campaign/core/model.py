@@ -147,6 +147,10 @@ class Record:
         failure = None if self.failure is None else _members(self.failure)
         return {**_members(self), "products": [_members(product) for product in self.products], "failure": failure}
 
+    def concluded(self, verdict: str) -> Record:
+        """The record with a verdict; `replace` would look at every field anew."""
+        return Record(*[getattr(self, name) for name in Record.__slots__[:-1]], verdict=verdict)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
         """The record of a JSON object; KeyError or TypeError where it is not one of ours."""

@@ -123,8 +123,9 @@ class Measuring(Scripted):
 
 
 class StagedScripted(Scripted):
-    """The scripted generator in stages. The script knows `<name> load` and `<name> compute` beside the job's own name,
-    which stands for its writing; `seconds` is the time of `compute`.
+    """The scripted generator in stages; `seconds` is the time of `compute`.
+
+    The script knows `<name> load` and `<name> compute` beside the job's own name, which stands for its writing.
     """
 
     name = "staged"
