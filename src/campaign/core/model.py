@@ -149,7 +149,8 @@ class Record:
 
     def concluded(self, verdict: str) -> Record:
         """The record with a verdict; `replace` would look at every field anew."""
-        return Record(*[getattr(self, name) for name in Record.__slots__[:-1]], verdict=verdict)
+        *values, _ = (getattr(self, name) for name in Record.__slots__)
+        return Record(*values, verdict)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
