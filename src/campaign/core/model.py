@@ -150,7 +150,7 @@ class Record:
     def concluded(self, verdict: str) -> Record:
         """The record with a verdict; `replace` would look at every field anew."""
         *values, _ = (getattr(self, name) for name in Record.__slots__)
-        return Record(*values, verdict)
+        return Record(*[*values, verdict])
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Record:
