@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import resource
 import socket
@@ -24,6 +25,10 @@ from campaign.durable import fsync_directory, fsync_file, sha256_of
 from campaign.errors import CampaignError, Code, InputError, JobError, ProductError, StorageError
 from campaign.layout import Layout
 from campaign.ports import Clock, Generator, Staged
+
+SCALARS = frozenset({bool, int, float, str})
+AS_THEY_ARE = frozenset({("f8", float), ("str", str)})
+"""(declared type, Python type) of measurements that need no conversion."""
 
 PREPARE = "prepare"
 """The first phase of a job without stages; whoever knows that it has begun knows that."""
@@ -94,8 +99,9 @@ class Attempt:
             self._made = self._act("write", self._write)
         found = self._act("verify", self._verified) if self.task.product else self._recorded()
         self._made = None
-        with suppress(OSError):  # a job without a product may have written all the same
-            self._scratch.unlink(missing_ok=True)
+        if self.task.product:
+            with suppress(OSError):
+                self._scratch.unlink(missing_ok=True)
         record = replace(
             blank_record(self.task, self._generator.version, self._started_ms or self._clock.now_ms()),
             duration_s=self._stopwatch.spent_s,
@@ -254,10 +260,13 @@ def checked(declared: Sequence[Variable], measured: Mapping[str, Any], *, whole:
         if name not in known:
             raise _undeclared(name, "is not declared")
         wanted = tuple(len(dim.values) for dim in known[name].dims)
-        if np.shape(value) != wanted:
+        if (type(value) not in SCALARS or wanted) and np.shape(value) != wanted:
             raise _undeclared(name, f"has shape {np.shape(value)} and is declared with {wanted}")
         try:
-            found[name] = _plain(_converted(np.asarray(value), known[name].dtype))
+            if (known[name].dtype, type(value)) in AS_THEY_ARE:
+                found[name] = _plain(value)
+            else:
+                found[name] = _plain(_converted(np.asarray(value), known[name].dtype))
         except (TypeError, ValueError, OverflowError) as error:
             raise _undeclared(name, f"does not fit its declared type {known[name].dtype}: {error}") from error
     return found
@@ -290,6 +299,8 @@ def _undeclared(name: str, what: str) -> JobError:
 
 def _plain(value: Any) -> Any:
     """A measurement as JSON knows it; what is not finite is missing."""
+    if type(value) in SCALARS:
+        return value if type(value) is not float or math.isfinite(value) else None
     listed = np.asarray(value).tolist()
     if isinstance(listed, list):
         return [_plain(entry) for entry in listed]

@@ -34,8 +34,8 @@ TAIL_ROUNDS = 2
 LIKE, NEXT_TO_NOTHING_S = 2.0, 0.05
 """Jobs share a lease with those that take at most so many times as long, or less than so many seconds."""
 
-QUEUE_AHEAD_S = 0.5
-"""Leases shorter than this wait behind one another in a slot, so that it is never idle between them."""
+QUEUE_AHEAD_S, QUEUED_MAX = 0.5, 4
+"""Leases wait behind one another in a slot for so much work, and so many at most, so that it is never idle between them."""
 
 STAGES = 3
 """Jobs at which a slot works at once where the generator has stages: one is loaded, one computed, one written."""
@@ -323,7 +323,7 @@ class Dispatcher:
         Not where each slot has its last job: then whichever is free takes what is left.
         """
         rounds = self.waiting // max(self.slots.capacity(shape), 1)
-        ahead = 2 if mean_s is not None and mean_s * size < QUEUE_AHEAD_S else 1
+        ahead = 1 if mean_s is None else min(QUEUED_MAX, 1 + int(QUEUE_AHEAD_S / max(mean_s * size, 1e-3)))
         return max(ahead, min(STAGES, 1 + rounds)) if self._plan.staged and shape.ranks == 1 else ahead
 
     def _kinds_like(self, kind: int, estimates: dict[int, Estimate]) -> list[int]:

@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -137,6 +138,11 @@ class _Rank:
                 time.sleep(_OUT_OF_STEP_S)
                 self.ranks.abort()
 
+    def _call(self, task: Task, target: Path) -> None:
+        """Let the other ranks begin a job."""
+        if self.ranks.size > 1:
+            self.ranks.tell(json.dumps({"task": task_to_json(task), "target": str(target)}))
+
     def lead(self, channel: _Channel) -> None:
         """Run jobs until the supervisor closes the channel."""
         clock = SystemClock()
@@ -145,7 +151,7 @@ class _Rank:
             return Attempt(
                 task, self.generator, self.directory, clock,
                 report=lambda phase: channel.send({"event": "phase", "job": task.job, "phase": phase}),
-                lead=lambda target: self.ranks.tell(json.dumps({"task": task_to_json(task), "target": str(target)})),
+                lead=partial(self._call, task),
                 staged=self.staged,
             )  # fmt: skip
 

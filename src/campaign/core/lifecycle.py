@@ -193,7 +193,7 @@ def _counted(record: Record) -> tuple[str, ...]:
 LEASE_TARGET_S = 2.0
 """Seconds of work that one lease aims at, so that the scheduler is asked rarely and a stop is quick."""
 
-LEASE_MAX = 500
+LEASE_MAX = 1000
 
 
 def lease_size(mean_duration_s: float | None, waiting: int, slots: int) -> int:
