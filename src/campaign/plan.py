@@ -213,13 +213,10 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
     variants, variant_of = _resolve(config, grid, generator.incidental)
     seeds = np.empty(grid.size, dtype=np.int64)
     fingerprints = np.empty(grid.size, dtype="S64")
-    for job in range(grid.size):
-        point = grid.point(job)
-        seed = identity.job_seed(config.seed, point)
-        seeds[job] = seed
-        fingerprints[job] = identity.task_fingerprint(
-            config.generator, point, seed, variants[variant_of[job]].config_hash
-        ).encode()
+    hashes = [variants[number].config_hash for number in variant_of.tolist()]
+    for job, (point, config_hash) in enumerate(zip(identity.canonical_points(grid.axes), hashes, strict=True)):
+        seeds[job] = seed = identity.seed_of(config.seed, point)
+        fingerprints[job] = identity.fingerprint_of(config.generator, point, seed, config_hash).encode()
 
     own = {"name": identity.slug(config.name), "version": config.version}
 

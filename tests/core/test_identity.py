@@ -5,6 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign.core import identity
+from campaign.core.design import Grid
+from campaign.core.model import Axis
 
 POINT = {"realization": 3, "redshift": 1.1}
 
@@ -24,6 +26,17 @@ def test_fingerprints_are_what_they_have_always_been():
 def test_what_is_not_finite_has_no_fingerprint(bad):
     with pytest.raises(ValueError, match="JSON compliant"):
         identity.resolved_config_hash({"a": bad})
+
+
+VALUES = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5))
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=5), st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=3))
+def test_the_points_of_a_grid_are_encoded_as_each_of_them_would_be(axes):
+    grid = Grid(tuple(Axis(name, tuple(values)) for name, values in axes.items()))
+    assert list(identity.canonical_points(grid.axes)) == [
+        identity.canonical_json(grid.point(job)) for job in range(grid.size)
+    ]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 10**6), st.integers(0, 10**6))

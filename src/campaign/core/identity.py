@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from campaign.core.model import Point, Scalar
+from campaign.core.model import Axis, Point, Scalar
 
 FINGERPRINT_VERSION = 1
 """Version of the rule that makes `task_fingerprint`."""
@@ -31,15 +32,30 @@ def resolved_config_hash(config: Mapping[str, Any]) -> str:
 
 def task_fingerprint(generator: str, point: Point, seed: int, config_hash: str) -> str:
     """SHA-256, in hexadecimal, of what decides a job's result: generator, point, seed, resolved configuration."""
-    return _sha256(
-        f"campaign-task-{FINGERPRINT_VERSION}:{generator}:{canonical_json(dict(point))}:{seed}:{config_hash}"
-    )
+    return fingerprint_of(generator, canonical_json(dict(point)), seed, config_hash)
+
+
+def fingerprint_of(generator: str, point_json: str, seed: int, config_hash: str) -> str:
+    """`task_fingerprint` of a point that is given as its canonical JSON."""
+    return _sha256(f"campaign-task-{FINGERPRINT_VERSION}:{generator}:{point_json}:{seed}:{config_hash}")
 
 
 def job_seed(campaign_seed: int, point: Point) -> int:
     """A seed in [0, 2**63) that depends on the campaign's seed and on the point, on nothing else."""
-    digest = hashlib.sha256(f"campaign-seed-1:{campaign_seed}:{canonical_json(dict(point))}".encode()).digest()
+    return seed_of(campaign_seed, canonical_json(dict(point)))
+
+
+def seed_of(campaign_seed: int, point_json: str) -> int:
+    """`job_seed` of a point that is given as its canonical JSON."""
+    digest = hashlib.sha256(f"campaign-seed-1:{campaign_seed}:{point_json}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def canonical_points(axes: Sequence[Axis]) -> Iterator[str]:
+    """Canonical JSON of every point of a grid, in C order; each value of an axis is encoded once."""
+    parts = [[f"{canonical_json(axis.name)}:{canonical_json(value)}" for value in axis.values] for axis in axes]
+    places = sorted(range(len(axes)), key=lambda n: axes[n].name)
+    return ("{" + ",".join([row[n] for n in places]) + "}" for row in itertools.product(*parts))
 
 
 def _sha256(text: str) -> str:
