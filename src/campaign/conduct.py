@@ -167,6 +167,7 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
     from campaign.adapters.terminal import view_for
     from campaign.execute import Execution
 
+    journals = JournalDirectory(layout.journals)
     cluster = await open_cluster(plan, place, layout, options.dashboard)
     try:
         if cluster.dashboard:
@@ -174,15 +175,17 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
         with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
             observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
             execution = Execution(
-                plan, books.table, cluster, books.committer, JournalDirectory(layout.journals), SystemClock(),
+                plan, books.table, cluster, books.committer, journals, SystemClock(),
                 books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
                 orders,
             )  # fmt: skip
             with _signals(execution):
-                return await execution.run()
+                summary = await execution.run()
     finally:
         await cluster.close()
         layout.progress.unlink(missing_ok=True)
+    journals.clear()  # whatever is in them is sealed
+    return summary
 
 
 def tunnel(address: str) -> str:

@@ -37,9 +37,6 @@ LIKE, NEXT_TO_NOTHING_S = 2.0, 0.05
 QUEUE_AHEAD_S, QUEUED_MAX = 0.5, 4
 """Leases wait behind one another in a slot for so much work, and so many at most, so that it is never idle between them."""
 
-STAGES = 3
-"""Jobs at which a slot works at once where the generator has stages: one is loaded, one computed, one written."""
-
 Kind = tuple[int, int]
 """(number of the shape, number of the duration group): jobs that may stand for one another."""
 
@@ -322,9 +319,11 @@ class Dispatcher:
 
         Not where each slot has its last job: then whichever is free takes what is left.
         """
+        if not shape.warm:
+            return 1
         rounds = self.waiting // max(self.slots.capacity(shape), 1)
         ahead = 1 if mean_s is None else min(QUEUED_MAX, 1 + int(QUEUE_AHEAD_S / max(mean_s * size, 1e-3)))
-        return max(ahead, min(STAGES, 1 + rounds)) if self._plan.staged and shape.ranks == 1 else ahead
+        return max(ahead, min(lifecycle.STAGES, 1 + rounds)) if self._plan.staged and shape.ranks == 1 else ahead
 
     def _kinds_like(self, kind: int, estimates: dict[int, Estimate]) -> list[int]:
         """Kinds of the same shape whose jobs take about as long, or next to nothing: they may share a lease."""

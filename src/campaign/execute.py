@@ -146,6 +146,8 @@ class Execution:
                 event = await self._cluster.next_event(IDLE_POLL_S)
                 while event is not None:
                     if isinstance(event, LeaseLost) and event.worker:
+                        if event.error:  # it lives, and has written since we read
+                            self._journal_of = ("", {})
                         await asyncio.to_thread(self._journal, event.worker)  # on a file system that may be slow
                     self._take(event)
                     event = await self._cluster.next_event(0)

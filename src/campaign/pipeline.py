@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -41,6 +43,7 @@ class Pipeline:
     ) -> None:
         self._make, self._tell, self._ended, self._staged = make, tell, ended, staged
         self._changed = threading.Condition()
+        self._loading = threading.Lock()
         self._waiting: deque[_Entry] = deque()
         self._computed: _Entry | None = None  # the job that is computed
         self._written: _Entry | None = None  # the job that is written
@@ -53,11 +56,14 @@ class Pipeline:
             self._changed.notify_all()
 
     def take_back(self) -> list[int]:
-        """Give up the jobs that are not begun; one that was loaded ahead is among them."""
+        """Give up the jobs that are not begun; one that was loaded ahead is among them. Returns when nobody is at work at them."""
         with self._changed:
-            jobs = [entry.task.job for entry in self._waiting]
+            entries = list(self._waiting)
             self._waiting.clear()
-            return jobs
+        for entry in entries:
+            if entry.claimed:
+                entry.loaded.wait()
+        return [entry.task.job for entry in entries]
 
     def close(self) -> None:
         """Begin no job any more."""
@@ -73,7 +79,7 @@ class Pipeline:
                 self._ended(entry.attempt.finish())
             return
         for act, name in ((self._load_ahead, "load-ahead"), (self._write_behind, "write-behind")):
-            threading.Thread(target=act, daemon=True, name=name).start()
+            threading.Thread(target=_or_die, args=(act,), daemon=True, name=name).start()
         while (entry := self._next()) is not None:
             self._compute(entry)
             with self._changed:
@@ -101,10 +107,15 @@ class Pipeline:
     def _compute(self, entry: _Entry) -> None:
         self._tell({"event": "begun", "job": entry.task.job})
         if self._claim(entry):
-            entry.attempt.load()
+            self._load(entry)
         else:
             entry.loaded.wait()
         entry.attempt.compute()
+
+    def _load(self, entry: _Entry) -> None:
+        with self._loading:
+            entry.attempt.load()
+        entry.loaded.set()
 
     def _claim(self, entry: _Entry) -> bool:
         with self._changed:
@@ -117,8 +128,7 @@ class Pipeline:
                 self._changed.wait_for(self._may_load_ahead)
                 entry = self._waiting[0]
                 entry.claimed = True
-            entry.attempt.load()
-            entry.loaded.set()
+            self._load(entry)
 
     def _may_load_ahead(self) -> bool:
         """Whether the next job may be loaded while others are at work: not where one of them is to be alone."""
@@ -136,3 +146,12 @@ class Pipeline:
             with self._changed:
                 self._written = None
                 self._changed.notify_all()
+
+
+def _or_die(act: Callable[[], None]) -> None:
+    """A stage that ends by other than an Exception takes the process along: whoever waits for it would wait for ever."""
+    try:
+        act()
+    except BaseException:  # noqa: BLE001 - SystemExit of a generator among them
+        traceback.print_exc()
+        os._exit(1)

@@ -1,4 +1,4 @@
-"""The resident program in a slot: takes jobs on a socket, runs the generator on one at a time, stays warm between them.
+"""The resident program in a slot: takes jobs on a socket, runs the generator on them, stays warm in between.
 
 Started by a supervisor as `python -m campaign.slot --channel PATH`, on one rank or on several; not meant to be typed.
 Rank 0 reads PATH.json (generator, directory, config), warms up, and speaks: one JSON object a line. In: `run` (tasks), `hold`.

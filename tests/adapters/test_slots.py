@@ -346,3 +346,58 @@ def test_leases_of_a_slot_follow_one_another_without_a_gap(pool):
         thread.join()
     assert sorted(r.job for r in found) == [1, 2, 3]
     assert time.monotonic() - begin < 5
+
+
+def test_a_stage_that_leaves_its_process_is_noticed(pool):
+    _, run = pool(f'{{"{NAMES[1]}": [sys_exit]}}', generator="staged")
+    first, _ = run(*range(3), timeout_s=60.0)
+    assert sorted(r.job for r in first) == [0, 1, 2]
+    assert next(r for r in first if r.job == 1).outcome in (Outcome.FAILED, Outcome.INTERRUPTED)
+
+
+def test_a_message_that_is_no_utf_8_reaches_the_record(pool, tmp_path):
+    _, run = pool(f'{{"{NAMES[0]}": [not_utf8]}}')
+    (record,), _ = run(0)
+    assert record.failure.code == "generator.raised"
+    assert "table" in record.failure.message
+    (entry,) = [line for line in read_journal(tmp_path / "journal.jsonl") if isinstance(line, Record)]
+    assert entry.failure.message == record.failure.message
+
+
+def test_a_slot_that_was_given_to_others_takes_no_lease(pool):
+    it, run = pool()
+    run(0)
+    server = it._servers[0]
+    server.dismiss("another shape needs its place")
+    assert server.run([], print, lambda: False) == []
+    records, left = run(1, 2)
+    assert (records, left) == ([], [1, 2])
+
+
+def test_leases_of_a_slot_that_is_not_kept_warm_leave_one_another_alone(pool):
+    _, run = pool(warm=False, seconds=0.05)
+    found, left = [], []
+
+    def lease(job):
+        records, unbegun = run(job)
+        found.extend(records)
+        left.extend(unbegun)
+
+    threads = [threading.Thread(target=lease, args=(job,)) for job in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {r.outcome for r in found} == {Outcome.COMPLETED}
+    assert sorted([r.job for r in found] + left) == [0, 1, 2, 3]
+
+
+def test_memory_that_several_jobs_hold_is_nobody_s_until_one_is_alone(pool):
+    _, run = pool(f'{{"{NAMES[1]} load": [leak]}}', generator="staged", memory=250 * 2**20, seconds=0.5)
+    first, _ = run(*range(3), timeout_s=60.0)
+    assert all(not r.failure.blames_job for r in first if r.failure)
+    again = [r.job for r in first if r.outcome is Outcome.INTERRUPTED]
+    assert 1 in again
+    second, _ = run(*again, attempt=2, timeout_s=60.0)
+    assert {r.job: r.outcome for r in second} == {j: Outcome.FAILED if j == 1 else Outcome.COMPLETED for j in again}
+    assert next(r for r in second if r.job == 1).failure.code == "job.memory_exceeded"

@@ -31,7 +31,9 @@ def test_what_is_not_finite_has_no_fingerprint(bad):
 VALUES = st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text(max_size=5))
 
 
-@given(st.dictionaries(st.text(min_size=1, max_size=5), st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=3))
+@given(
+    st.dictionaries(st.text(min_size=1, max_size=5), st.lists(VALUES, min_size=1, max_size=3), min_size=1, max_size=3)
+)
 def test_the_points_of_a_grid_are_encoded_as_each_of_them_would_be(axes):
     grid = Grid(tuple(Axis(name, tuple(values)) for name, values in axes.items()))
     assert list(identity.canonical_points(grid.axes)) == [

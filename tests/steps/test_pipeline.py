@@ -138,6 +138,42 @@ def test_what_is_not_begun_is_taken_back_even_if_it_was_loaded(world):
     assert [m["job"] for m in generator.told if m["event"] == "begun"] == [0, 1]
 
 
+def test_what_is_being_loaded_is_given_back_when_nobody_is_at_work_at_it(world):
+    generator, pipeline, records, tasks = world()
+    computes, loads = threading.Event(), threading.Event()
+    generator.held = {("compute", 0): computes, ("load", 1): loads}
+    pipeline.put(tasks[:2])
+    wait_for(lambda: ("load", 1) in generator.log)
+    given_back = []
+    thread = threading.Thread(target=lambda: given_back.extend(pipeline.take_back()))
+    thread.start()
+    thread.join(0.1)
+    assert thread.is_alive()
+    loads.set()
+    thread.join(20)
+    assert given_back == [1]
+    computes.set()
+    wait_for(lambda: len(records) == 1)
+
+
+def test_two_jobs_are_never_loaded_at_once(world):
+    generator, pipeline, records, tasks = world()
+    at_once, now = [], []
+
+    def load(task, phase):
+        now.append(task.job)
+        at_once.append(len(now))
+        time.sleep(0.02)
+        now.remove(task.job)
+        return f"input of {task.job}"
+
+    generator.load = load
+    for task in tasks:
+        pipeline.put([task])
+    wait_for(lambda: len(records) == len(tasks))
+    assert max(at_once) == 1
+
+
 def test_a_second_attempt_is_alone(world):
     generator, pipeline, records, tasks = world()
     pipeline.put([tasks[0], replace(tasks[1], attempt=2), tasks[2]])

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from campaign.adapters.deaths import death
+from campaign.core.lifecycle import STAGES
 from campaign.core.model import Failure, Outcome, Record, Slot, Task, task_to_json
 from campaign.errors import CampaignError, Code
 from campaign.ports import Clock, Journal, Process
@@ -22,9 +23,6 @@ POLL_S = 0.25
 
 READY_TIMEOUT_S = 600.0
 """How long a slot server may import and warm up."""
-
-STAGES = 3
-"""Jobs that a slot with stages has in its hands: one that is loaded, one that is computed, one that is written."""
 
 AHEAD_S, AHEAD_MAX = 0.05, 64
 """Work that a slot has in its hands where jobs are short, so that it does not wait for the next."""
@@ -43,6 +41,7 @@ class _Lease:
     emit: Emit
     stopped: Callable[[], bool]
     given: int = 0  # jobs that the process has in its hands
+    asked_back: bool = False  # whether the process was told to give back what it has not begun
     left: list[int] = field(default_factory=list)  # jobs that are not begun any more
     error: Exception | None = None
     over: threading.Event = field(default_factory=threading.Event)
@@ -56,6 +55,7 @@ class _Given:
     lease: _Lease
     started_ms: int
     begun: bool = False
+    touched: bool = False  # whether anything was done to it; it may have been loaded ahead
     told: bool = False  # whether its start was told
     phase: str = ""  # what is done to it now; nothing between two stages
     spent_s: float = 0.0
@@ -95,12 +95,14 @@ class SlotServer:
         self.unwanted = ""  # why it is to end
         self._staged = False
         self._interval_s: float | None = None  # between two ends, smoothed
-        self._ended_s = 0.0
+        self._ended_s, self._busy = 0.0, False  # when a job ended last, and whether there was another one then
 
     def run(self, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
         """Work off `tasks`; returns the jobs that were not begun when stopped. OSError where the journal can't be written."""
         lease = _Lease(deque(tasks), emit, stopped)
         with self._changed:
+            if self.unwanted:
+                return [task.job for task in tasks]
             self._leases.append(lease)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name=f"slot-{self.slot.number}")
@@ -110,6 +112,15 @@ class SlotServer:
         if lease.error is not None:
             raise lease.error
         return lease.left
+
+    def retire(self) -> bool:
+        """Take no lease any more, if there is none; whether that is so."""
+        with self._changed:
+            if self._leases:
+                return False
+            self.unwanted = self.unwanted or "its job has ended"
+            self._changed.notify_all()
+            return True
 
     def dismiss(self, why: str) -> None:
         """End the process; a job that is at work is interrupted, unblamed, and nothing is begun any more."""
@@ -137,17 +148,23 @@ class SlotServer:
 
     def _break(self, error: Exception) -> None:
         """Let every lease know that it can't go on."""
-        self._given.clear()
-        self._discard(again=False)
-        with self._changed:
-            for lease in self._leases:
-                lease.error = error
-                lease.over.set()
-            self._leases.clear()
+        try:
+            for given in self._given.values():
+                if not given.touched:
+                    with suppress(OSError):
+                        self._journal.returned(given.task)
+            self._given.clear()
+            self._discard(again=False)
+        finally:
+            with self._changed:
+                for lease in self._leases:
+                    lease.error = error
+                    lease.over.set()
+                self._leases.clear()
 
     def _step(self) -> None:
-        self._stop_leases()
         try:
+            self._stop_leases()
             if self._hand_over():
                 self._listen()
         except _UnreadyError as error:
@@ -160,15 +177,15 @@ class SlotServer:
 
     def _stop_leases(self) -> None:
         """What is not begun of a stopped lease is left; what the process holds of it is asked back."""
-        asked = False
         for lease in list(self._leases):
             if not (lease.waiting or lease.given) or not (self.unwanted or lease.stopped()):
                 continue
             lease.left += [task.job for task in lease.waiting]
             lease.waiting.clear()
-            asked = asked or any(g.lease is lease and not g.begun for g in self._given.values())
-        if asked and not self.unwanted and self.version:
-            self._send({"op": "hold"})
+            unbegun = any(given.lease is lease and not given.begun for given in self._given.values())
+            if unbegun and self.version and not (lease.asked_back or self.unwanted):
+                lease.asked_back = True
+                self._send({"op": "hold"})
 
     def _hand_over(self) -> bool:
         """Fill the hands of the process; False where there is nothing in them."""
@@ -182,6 +199,9 @@ class SlotServer:
                 room -= 1
         if fresh:
             self._ensure_ready()
+            if any(given.lease.stopped() for given in fresh):  # it may have taken long
+                self._take_back(fresh)
+                return bool(self._given)
             self._send({"op": "run", "tasks": [task_to_json(given.task) for given in fresh]})
         return bool(self._given)
 
@@ -216,8 +236,9 @@ class SlotServer:
                 self.process = self._start(self)
             except (CampaignError, OSError) as error:
                 raise _UnreadyError(_unready(f"a slot can't be started: {error}")) from error
+        self._kill_if_unwanted()
         process = self.process
-        if process is None:
+        if process is None or self.unwanted:
             raise _UnreadyError(self._taken_away())
         if self.version:
             return
@@ -263,27 +284,29 @@ class SlotServer:
         match message["event"]:
             case "begun":
                 given = self._given[message["job"]]
-                given.begun = True
+                given.begun = given.touched = True
                 if not given.phase:
                     given.since_s, given.phase = now, "prepare"
                 self._tell_start(given)
             case "phase":
                 given = self._given[message["job"]]
+                given.touched = True
                 given.spent_s, given.since_s, given.phase = given.elapsed_s(now), now, message["phase"]
             case "end":
                 record = Record.from_json(message["record"])
-                self._note_interval(now)
+                self._note_interval(now, record.duration_s)
                 self._end(self._given[record.job], record)
                 if message.get("last"):  # its ranks may be out of step now
-                    self._settle_discard()
+                    self._end_after_last()
                 elif not self.slot.shape.warm:
                     self._discard(again=False)
             case "returned":
                 self._take_back([self._given[job] for job in message["jobs"] if job in self._given])
 
-    def _note_interval(self, now_s: float) -> None:
-        """Learn how often a job ends while there is always another one."""
-        passed, self._ended_s = now_s - self._ended_s, now_s
+    def _note_interval(self, now_s: float, duration_s: float) -> None:
+        """Learn how often a job ends where there is always another one; where there was none, how long one takes."""
+        passed = now_s - self._ended_s if self._busy else duration_s
+        self._ended_s, self._busy = now_s, len(self._given) > 1
         known = self._interval_s
         self._interval_s = passed if known is None else known + SMOOTHING * (passed - known)
 
@@ -323,21 +346,19 @@ class SlotServer:
         limit = self.slot.shape.memory_bytes
         if limit is not None and (used := process.memory_bytes()) > limit:
             words = f"{used / 2**20:.0f} MiB in use, the limit is {limit / 2**20:.0f} MiB"
-            self._settle(self._at_work(), Failure("MemoryError", Code.MEMORY_EXCEEDED, words), Outcome.FAILED)
+            holders = [given for given in self._given.values() if given.touched]
+            self._settle(holders, Failure("MemoryError", Code.MEMORY_EXCEEDED, words), Outcome.FAILED)
 
     def _settle_death(self) -> None:
         assert self.process is not None
         failure = self._ending(self.process)
-        suspects = self._at_work()
-        if not suspects and self._given:
+        suspects = [given for given in self._given.values() if given.phase]
+        if not suspects and self._given and not self.unwanted:
             suspects, failure = [next(iter(self._given.values()))], replace(failure, blames_job=False)
         self._settle(suspects, failure, Outcome.FAILED if failure.blames_job else Outcome.INTERRUPTED)
 
-    def _at_work(self) -> list[_Given]:
-        return [given for given in self._given.values() if given.phase]
-
     def _settle(self, suspects: Sequence[_Given], failure: Failure, outcome: Outcome) -> None:
-        """End the process, and the attempts that may be why; the jobs that were at work beside them are interrupted, unblamed.
+        """End the process, and the attempts that may be why; jobs that were begun beside them are interrupted, unblamed.
 
         Where one of several may be to blame none is: each is tried again alone, and then it shows.
         """
@@ -348,20 +369,23 @@ class SlotServer:
         beside = Failure(
             "SlotShared", Code.INTERRUPTED, f"another job of the slot ended it: {failure.message}", blames_job=False
         )
-        for given in self._at_work():
-            if given not in suspects:
+        for given in list(self._given.values()):
+            if (given.begun or given.phase) and given not in suspects:
                 self._end(given, self._lost(given, Outcome.INTERRUPTED, beside))
         for given in suspects:
             self._end(given, self._lost(given, outcome, failure))
         self._take_back(list(self._given.values()))
 
-    def _settle_discard(self) -> None:
+    def _end_after_last(self) -> None:
         """The process ends after its last job; whatever else it holds is not begun."""
         self._discard()
         self._take_back(list(self._given.values()))
 
     def _end_head(self, failure: Failure) -> None:
-        """No process could be had for the first job."""
+        """No process could be had for the first job; where nobody wants one any more that is no attempt."""
+        if self.unwanted:
+            self._take_back(list(self._given.values()))
+            return
         given = next(iter(self._given.values()))
         self._end(given, self._lost(given, Outcome.INTERRUPTED, failure))
 
@@ -390,6 +414,12 @@ class SlotServer:
         if again and self.slot.shape.warm and not self.unwanted:
             with suppress(CampaignError, OSError):
                 self.process = self._start(self)
+            self._kill_if_unwanted()
+
+    def _kill_if_unwanted(self) -> None:
+        """Whoever dismissed us while the process was started could not end it."""
+        if self.process is not None and self.unwanted:
+            self.process.kill()
 
 
 def _unready(why: str) -> Failure:

@@ -28,13 +28,15 @@ class SlotPool:
         self._gone: set[int] = set()  # slots that the coordinator gave to others
 
     def run(self, slot: Slot, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
-        """Run `tasks` one after another in a slot; returns the jobs left over when stopped."""
+        """Run `tasks` in a slot, in their order; returns the jobs left over when stopped."""
         server = self._server(slot)
         if server is None:
             return [task.job for task in tasks]
         left = server.run(tasks, emit, stopped)
         if not slot.shape.warm:
-            self._end([slot.number], "its job has ended")
+            with self._lock:
+                if server.retire() and self._servers.get(slot.number) is server:
+                    del self._servers[slot.number]
         return left
 
     def abandon(self, numbers: Sequence[int], why: str) -> None:

@@ -190,6 +190,9 @@ def _counted(record: Record) -> tuple[str, ...]:
             return ("failures",) if RULES[known].blames_job else ("interruptions",)
 
 
+STAGES = 3
+"""Jobs at which a slot works at once where the generator has stages: one is loaded, one computed, one written."""
+
 LEASE_TARGET_S = 2.0
 """Seconds of work that one lease aims at, so that the scheduler is asked rarely and a stop is quick."""
 

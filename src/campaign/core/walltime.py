@@ -19,7 +19,7 @@ REMEMBERED = 400
 """Durations kept of each group; older ones are forgotten, since machines and models change."""
 
 STALE_PART = 20
-"""Estimates are made anew when one part in so many of the durations is new: of few, each counts; of many, none does."""
+"""A group is estimated anew when one part in so many of its durations is new: of few, each counts; of many, none does."""
 
 UNKNOWN_SPREAD = 0.3
 """Relative spread that is assumed as long as no group has two durations."""
@@ -57,15 +57,15 @@ class Durations:
     _at_least: dict[Group, float] = field(default_factory=dict)
     _samples: dict[Group, _Sample] = field(default_factory=dict)  # of what was noted so far, where it was asked for
     _known: dict[Group, Estimate] | None = None  # likewise
-    _stale: int = 0  # durations that were noted since
+    _stale: dict[Group, int] = field(default_factory=lambda: defaultdict(int))  # durations that were noted since
 
     def note(self, group: Group, seconds: float) -> None:
         """A job of the group completed."""
         self._seen[group].append(seconds)
-        self._stale += 1
-        if self._stale * STALE_PART >= sum(map(len, self._seen.values())):
-            self._samples.clear()
-            self._known, self._stale = None, 0
+        self._stale[group] += 1
+        if self._stale[group] * STALE_PART >= len(self._seen[group]):
+            self._samples.pop(group, None)
+            self._known, self._stale[group] = None, 0
 
     def note_unfinished(self, group: Group, seconds: float) -> None:
         """A job of the group was cut off after so long: it takes longer than that, or it hung.

@@ -9,6 +9,7 @@ import ctypes
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -207,6 +208,10 @@ def _act(outcome: str, task: Task, target: Path, measured: dict[str, Any]) -> di
         "text": lambda: measured.update(mean="much"),
         "complex": lambda: measured.update(mean=1 + 2j),
         "exit": lambda: os._exit(7),
+        "sys_exit": lambda: sys.exit(7),
+        "not_utf8": lambda: _raise(
+            FileNotFoundError(2, "No such file", b"table\xff.dat".decode(errors="surrogateescape"))
+        ),
         "kill": lambda: os.kill(os.getpid(), 9),
         "leak": _leak,
         "garbage": lambda: target.write_text("garbage"),

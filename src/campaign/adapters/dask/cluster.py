@@ -293,11 +293,11 @@ class DaskCluster:
 
     async def _receive(self, lease: int, bodies: Sequence[bytes], worker: str, **_: object) -> None:
         # Dask removes the worker whose stream handler raises.
-        try:
-            for body in bodies:
+        for body in bodies:
+            try:
                 self._hear(lease, decode(body), worker)
-        except Exception as error:  # noqa: BLE001
-            asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
+            except Exception as error:  # noqa: BLE001
+                asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
 
     def _hear(self, lease: int, message: Mapping[str, Any], worker: str) -> None:
         match message["event"]:

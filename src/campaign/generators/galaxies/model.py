@@ -171,7 +171,8 @@ def _subhalo_mass_ratio(u: Array, log_host: Array, log_limit: Array) -> Array:
         beyond = count(middle) < wanted
         low, high = jnp.where(beyond, low, middle), jnp.where(beyond, middle, high)
     above, below = count(low), count(high)
-    return ratio(low) + (wanted - above) / (below - above) * (ratio(high) - ratio(low))
+    step = jnp.where(below == above, 1, below - above)  # a host at the limit
+    return ratio(low) + (wanted - above) / step * (ratio(high) - ratio(low))
 
 
 def _satellite_t_peak(u: Array, log_mass: Array, t_obs: Array) -> Array:

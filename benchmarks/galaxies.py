@@ -1,0 +1,188 @@
+"""Mocks in a warm slot, against one process for each: python benchmarks/galaxies.py [--small] [--json]
+
+Prints the wall time of a steady-state mock over its pure computing time, mocks an hour against one process a mock,
+galaxies a second of the kernel, and what each compression costs. Input is made before anything is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from figures import Figure, machine, table, timed
+
+YAML = """
+campaign: {{name: {name}}}
+science: {{realizations: {realizations}, redshifts: [1.0], seed: 7}}
+strategy:
+  defaults: {{simulation_root: {root}/inputs, min_mass: {min_mass}}}
+  overrides: {{galaxies: {{synthetic: {{box_size: {box_size}, min_mass: 5.0e+11}}}}}}
+execution: {{order: realization_major, timeout_hours: 0.5}}
+resources: {{slots: {slots}, threads_per_rank: {threads}}}
+outputs: {{base_path: {root}/campaigns}}
+"""
+
+ONE_MOCK = """
+import json, sys
+from pathlib import Path
+from campaign import opening
+from campaign.adapters.local import SystemClock
+from campaign.attempt import run_attempt
+config, generator = opening.read_config(Path(sys.argv[1]))
+plan = opening.lay_out(config, generator)
+record = run_attempt(plan.task(int(sys.argv[2]), 1, 0), generator, Path(sys.argv[3]), SystemClock())
+assert record.failure is None, record.failure
+"""
+
+
+def write_config(root: Path, name: str, realizations: int, box_size: float, *, slots: int = 1, threads: int = 2) -> Path:
+    """A campaign of mocks in boxes of one size, Mpc/h."""
+    path = root / f"{name}.yaml"
+    path.write_text(YAML.format(
+        name=name, realizations=realizations, root=root, min_mass="5.6e+11", box_size=box_size, slots=slots, threads=threads,
+    ))  # fmt: skip
+    return path
+
+
+def run(path: Path) -> float:
+    """Wall seconds of a campaign."""
+    return timed(sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off")
+
+
+def records_of(root: Path, name: str) -> list:
+    """Records of a campaign that has run, in the order in which they ended."""
+    from campaign.adapters.artifacts import ArtifactStore
+
+    store = ArtifactStore(root / "campaigns" / f"v1.0_{name}")
+    found = [record for number in store.numbers() for record in store.read(number).records]
+    return sorted(found, key=lambda record: record.started_ms)
+
+
+def steady(root: Path, name: str, realizations: int, box_size: float) -> tuple[Figure, Figure, int]:
+    """(wall time over computing time, mocks an hour, host haloes) of a campaign in one slot, its first jobs left out."""
+    make_inputs(root, realizations, box_size)
+    run(write_config(root, name, realizations, box_size))
+    records = records_of(root, name)[3:]
+    begins = [record.started_ms / 1000 for record in records]
+    intervals = [after - before for before, after in zip(begins, begins[1:], strict=False)][1:-2]
+    computing = statistics.median(record.phases_s["compute"] for record in records)
+    hosts = round(statistics.median(record.measurements["n_halos"] for record in records))
+    ratio = Figure(
+        f"wall time of a steady-state mock ({hosts:,} hosts) / its computing time",
+        [interval / computing for interval in intervals], "", "<= 1.10",
+    )  # fmt: skip
+    hourly = Figure(f"mocks an hour in a warm slot ({hosts:,} hosts)", [3600 / interval for interval in intervals], "/h")
+    return ratio, hourly, hosts
+
+
+def make_inputs(root: Path, realizations: int, box_size: float) -> None:
+    """Make the synthetic haloes, and compile, in a campaign of its own."""
+    run(write_config(root, f"inputs{round(box_size)}", realizations, box_size, slots=2, threads=1))
+
+
+def one_process_each(root: Path, name: str, processes: int) -> Figure:
+    """Mocks an hour of one process after another, each with the compilation cache of the campaign `name`."""
+    cache = root / "campaigns" / f"v1.0_{name}" / "cache" / "jax"
+    environment = {
+        **os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
+    }  # fmt: skip
+    path, rates = root / f"{name}.yaml", []
+    for n in range(processes):
+        with tempfile.TemporaryDirectory() as into:
+            seconds = timed(sys.executable, "-c", ONE_MOCK, str(path), str(n), into, environment=environment)
+        rates.append(3600 / seconds)
+    return Figure("mocks an hour, one process a mock, compilation cached", rates, "/h")
+
+
+def kernel(root: Path, box_size: float, repeats: int) -> Figure:
+    """Galaxies a second of `generate_galaxies`, warm, on the cores that are here."""
+    from campaign.generators.galaxies import GalaxyModelParams, generate_galaxies, load_and_filter_halos
+
+    catalogue = _catalogue(root, box_size)
+    hosts = load_and_filter_halos(catalogue, 5.6e11, cleaned=False)
+    rates = []
+    for n in range(repeats + 1):
+        begin = time.perf_counter()
+        made = len(generate_galaxies(hosts, GalaxyModelParams(redshift=1.0), n))
+        rates.append(made / (time.perf_counter() - begin))
+    return Figure(f"galaxies a second of the kernel ({len(hosts):,} hosts, {made:,} galaxies)", rates[1:], "/s")
+
+
+def _catalogue(root: Path, box_size: float) -> Path:
+    from campaign.generators.galaxies.halos import load_and_filter_halos
+
+    for path in sorted((root / "inputs").glob("*/*/halos/z1.000")):
+        if load_and_filter_halos(path, 5.6e11, cleaned=False).metadata.box_size == box_size:
+            return path
+    raise FileNotFoundError(f"no catalogue of {box_size} Mpc/h below {root}")
+
+
+def compressions(product: Path, repeats: int) -> list[str]:
+    """A table of what each compression of a catalogue costs: seconds to write and to read, size over that of the columns."""
+    import h5py
+
+    from campaign.generators.galaxies.catalogue import CHUNK_ROWS, compression_filters
+
+    with h5py.File(product) as file:
+        columns = {f"{group}/{name}": file[group][name][...] for group in file for name in file[group]}
+    raw = sum(column.nbytes for column in columns.values())
+    lines = ["| compression | write | read | size |", "|---|---|---|---|"]
+    for kind in ("none", "lzf", "gzip", "zstd"):
+        writes, reads = [], []
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / "catalogue.hdf5"
+            for _ in range(repeats):
+                begin = time.perf_counter()
+                with h5py.File(path, "w") as file:
+                    for name, column in columns.items():
+                        chunks = (min(CHUNK_ROWS, len(column)), *column.shape[1:])
+                        file.create_dataset(name, data=column, chunks=chunks, fletcher32=True, **compression_filters(kind))
+                written = time.perf_counter()
+                with h5py.File(path) as file:
+                    for name in columns:
+                        file[name][...]
+                writes.append(written - begin)
+                reads.append(time.perf_counter() - written)
+            size = path.stat().st_size / raw
+        lines.append(f"| `{kind}` | {statistics.median(writes):.2f} s | {statistics.median(reads):.2f} s | {size:.2f} |")
+    return [*lines, "", f"{raw / 1e6:.0f} MB of columns, shuffled, with Fletcher-32 checksums; gzip at level 1."]
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--small", action="store_true", help="small sizes: shows that it works, not how fast")
+    small = (arguments := parser.parse_args()).small
+    facts = machine()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    large_box, small_box, mocks = (40.0, 30.0, 8) if small else (250.0, 115.0, 24)
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch)
+        ratio, _, _ = steady(root, "large", mocks, large_box)
+        _, hourly, hosts = steady(root, "small", 2 * mocks, small_box)
+        alone = one_process_each(root, "small", 2 if small else 6)
+        times = Figure(
+            f"mocks an hour: warm slot / one process a mock ({hosts:,} hosts)", [hourly.median / alone.median], "x", ">= 30"
+        )
+        product = next((root / "campaigns" / "v1.0_large" / "catalogs").rglob("*.hdf5"))
+        figures = [ratio, hourly, alone, times, kernel(root, large_box, 2 if small else 7)]
+        filters = compressions(product, 1 if small else 5)
+    if arguments.json:
+        print(json.dumps({"machine": facts, "figures": [asdict(f) for f in figures]}, indent=1))
+        return
+    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
+    print(table(figures), "\n")
+    print("\n".join(filters))
+
+
+if __name__ == "__main__":
+    main()
