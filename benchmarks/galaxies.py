@@ -128,6 +128,7 @@ def _catalogue(root: Path, box_size: float) -> Path:
 def compressions(product: Path, repeats: int) -> list[str]:
     """A table of what each compression of a catalogue costs: seconds to write and to read, size over that of the columns."""
     import h5py
+    import hdf5plugin  # noqa: F401 - registers its filters
 
     from campaign.generators.galaxies.catalogue import CHUNK_ROWS, compression_filters
 

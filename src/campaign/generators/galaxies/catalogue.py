@@ -198,6 +198,7 @@ def verify_catalogue(path: str | Path, expected_galaxies: int, expected_halos: i
     positions lie in the box, and the counts are the expected ones.
     """
     import h5py
+    import hdf5plugin  # noqa: F401 - registers the filters that the catalogue may need
 
     try:
         with h5py.File(path, "r") as file:
