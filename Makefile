@@ -59,6 +59,7 @@ others:
 
 bench: $(TESTABLE)
 	$(BIN)/python benchmarks/first_campaign.py
+	$(BIN)/python benchmarks/galaxies.py
 	$(BIN)/python benchmarks/walltime.py
 	$(BIN)/python benchmarks/allocation.py
 

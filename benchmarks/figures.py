@@ -26,7 +26,9 @@ class Figure:
         return statistics.median(self.values)
 
     def __str__(self) -> str:
-        spread = f" ({min(self.values):.3g} to {max(self.values):.3g} in {len(self.values)})" if len(self.values) > 1 else ""
+        spread = (
+            f" ({min(self.values):.3g} to {max(self.values):.3g} in {len(self.values)})" if len(self.values) > 1 else ""
+        )
         return f"{self.median:.4g} {self.unit}{spread}"
 
 

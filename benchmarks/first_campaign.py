@@ -9,16 +9,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+
+from figures import Figure, machine, table, timed
 
 REPOSITORY = Path(__file__).parents[1]
 QUICKSTART = REPOSITORY / "configs" / "quickstart.yaml"
@@ -30,47 +29,9 @@ outputs: {{base_path: {base}}}
 """
 
 
-@dataclass
-class Figure:
-    """One measured figure."""
-
-    name: str
-    value: float
-    unit: str
-    goal: str
-
-
-def machine() -> dict[str, object]:
-    """Facts about this machine."""
-    return {
-        "processor": next(
-            (
-                line.split(":")[1].strip()
-                for line in Path("/proc/cpuinfo").read_text().splitlines()
-                if "model name" in line
-            ),
-            platform.processor(),
-        ),
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "python": platform.python_version(),
-        "load_before": round(os.getloadavg()[0], 2),
-    }
-
-
-def timed(*command: str, codes: tuple[int, ...] = (0,)) -> float:
-    """Wall seconds of a command; RuntimeError where it fails."""
-    begin = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - begin
-    if done.returncode not in codes:
-        raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
-    return seconds
-
-
-def median_of(repeats: int, measure: Callable[[], float]) -> float:
-    """Median of repeated measurements."""
-    return statistics.median(measure() for _ in range(repeats))
+def repeated(repeats: int, measure: Callable[[], float]) -> list[float]:
+    """Measure so often."""
+    return [measure() for _ in range(repeats)]
 
 
 def first_campaign(work: Path) -> list[Figure]:
@@ -78,16 +39,16 @@ def first_campaign(work: Path) -> list[Figure]:
     settings = ["--set", f"outputs.base_path={work}", "--set", f"strategy.defaults.simulation_root={work}/inputs"]
     command = [sys.executable, "-m", "campaign.run", str(QUICKSTART), "--dashboard", "off", "--plain", *settings]
     cold = timed(*command)
-    again = median_of(5, lambda: timed(*command))
+    again = repeated(5, lambda: timed(*command))
     return [
-        Figure("quickstart, 24 mocks, nothing compiled before", cold, "s", "< 90"),
+        Figure("quickstart, 24 mocks, nothing compiled before", [cold], "s", "< 90"),
         Figure("second start of the finished campaign", again, "s", "< 3"),
     ]
 
 
 def command_line(small: bool) -> list[Figure]:
     """Start-up of the commands."""
-    seconds = median_of(3 if small else 11, lambda: timed(sys.executable, "-m", "campaign", "--help"))
+    seconds = repeated(3 if small else 11, lambda: timed(sys.executable, "-m", "campaign", "--help"))
     return [Figure("campaign --help", seconds, "s", "< 0.3")]
 
 
@@ -105,8 +66,8 @@ def plan(work: Path, small: bool) -> list[Figure]:
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     size, seconds, mebibytes = json.loads(told)
     return [
-        Figure(f"plan of {size:,} jobs", seconds, "s", "< 5 for 100,000"),
-        Figure(f"peak memory of a plan of {size:,} jobs", mebibytes, "MiB", "< 500 for 100,000"),
+        Figure(f"plan of {size:,} jobs", [seconds], "s", "< 5 for 100,000"),
+        Figure(f"peak memory of a plan of {size:,} jobs", [mebibytes], "MiB", "< 500 for 100,000"),
     ]
 
 
@@ -121,7 +82,7 @@ def engine(work: Path, small: bool) -> list[Figure]:
     jobs = realizations * 10
     return [
         Figure(
-            f"{jobs:,} no-op jobs with product, record and cell, start and stop included", jobs / seconds, "jobs/s", "-"
+            f"{jobs:,} no-op jobs with product, record and cell, start and stop included", [jobs / seconds], "jobs/s"
         )
     ]
 
@@ -143,10 +104,8 @@ def main() -> None:
     if arguments.json:
         print(json.dumps({"machine": facts, "figures": [asdict(f) for f in figures]}, indent=1))
         return
-    print("; ".join(f"{key} {value}" for key, value in facts.items()))
-    width = max(len(f.name) for f in figures)
-    for figure in figures:
-        print(f"{figure.name:<{width}}  {figure.value:>10.3f} {figure.unit:<7} goal {figure.goal}")
+    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
+    print(table(figures))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ galaxies a second of the kernel, and what each compression costs. Input is made 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -42,7 +43,9 @@ assert record.failure is None, record.failure
 """
 
 
-def write_config(root: Path, name: str, realizations: int, box_size: float, *, slots: int = 1, threads: int = 2) -> Path:
+def write_config(
+    root: Path, name: str, realizations: int, box_size: float, *, slots: int = 1, threads: int = 2
+) -> Path:
     """A campaign of mocks in boxes of one size, Mpc/h."""
     path = root / f"{name}.yaml"
     path.write_text(YAML.format(
@@ -71,14 +74,16 @@ def steady(root: Path, name: str, realizations: int, box_size: float) -> tuple[F
     run(write_config(root, name, realizations, box_size))
     records = records_of(root, name)[3:]
     begins = [record.started_ms / 1000 for record in records]
-    intervals = [after - before for before, after in zip(begins, begins[1:], strict=False)][1:-2]
+    intervals = [after - before for before, after in itertools.pairwise(begins)][1:-2]
     computing = statistics.median(record.phases_s["compute"] for record in records)
     hosts = round(statistics.median(record.measurements["n_halos"] for record in records))
     ratio = Figure(
         f"wall time of a steady-state mock ({hosts:,} hosts) / its computing time",
         [interval / computing for interval in intervals], "", "<= 1.10",
     )  # fmt: skip
-    hourly = Figure(f"mocks an hour in a warm slot ({hosts:,} hosts)", [3600 / interval for interval in intervals], "/h")
+    hourly = Figure(
+        f"mocks an hour in a warm slot ({hosts:,} hosts)", [3600 / interval for interval in intervals], "/h"
+    )
     return ratio, hourly, hosts
 
 
@@ -145,7 +150,9 @@ def compressions(product: Path, repeats: int) -> list[str]:
                 with h5py.File(path, "w") as file:
                     for name, column in columns.items():
                         chunks = (min(CHUNK_ROWS, len(column)), *column.shape[1:])
-                        file.create_dataset(name, data=column, chunks=chunks, fletcher32=True, **compression_filters(kind))
+                        file.create_dataset(
+                            name, data=column, chunks=chunks, fletcher32=True, **compression_filters(kind)
+                        )
                 written = time.perf_counter()
                 with h5py.File(path) as file:
                     for name in columns:
@@ -153,7 +160,9 @@ def compressions(product: Path, repeats: int) -> list[str]:
                 writes.append(written - begin)
                 reads.append(time.perf_counter() - written)
             size = path.stat().st_size / raw
-        lines.append(f"| `{kind}` | {statistics.median(writes):.2f} s | {statistics.median(reads):.2f} s | {size:.2f} |")
+        lines.append(
+            f"| `{kind}` | {statistics.median(writes):.2f} s | {statistics.median(reads):.2f} s | {size:.2f} |"
+        )
     return [*lines, "", f"{raw / 1e6:.0f} MB of columns, shuffled, with Fletcher-32 checksums; gzip at level 1."]
 
 
@@ -172,7 +181,10 @@ def main() -> None:
         _, hourly, hosts = steady(root, "small", 2 * mocks, small_box)
         alone = one_process_each(root, "small", 2 if small else 6)
         times = Figure(
-            f"mocks an hour: warm slot / one process a mock ({hosts:,} hosts)", [hourly.median / alone.median], "x", ">= 30"
+            f"mocks an hour: warm slot / one process a mock ({hosts:,} hosts)",
+            [hourly.median / alone.median],
+            "x",
+            ">= 30",
         )
         product = next((root / "campaigns" / "v1.0_large" / "catalogs").rglob("*.hdf5"))
         figures = [ratio, hourly, alone, times, kernel(root, large_box, 2 if small else 7)]

@@ -12,7 +12,7 @@ import heapq
 import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +92,7 @@ def measure(name: str, spread: Callable[[np.random.Generator], float], by_redshi
                 "40", "40" if by_redshift else "800"
             )
         )
-        plan = lay_out(*read_config(path))
+        plan = replace(lay_out(*read_config(path)), staged=False)  # a slot has one job after another here
     means = np.linspace(200.0, 280.0, 20) if by_redshift else np.array([240.0])
     rng, durations = np.random.default_rng(7), Durations(quantile)
 

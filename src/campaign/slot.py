@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import select
@@ -218,6 +219,8 @@ def serve(path: str) -> None:
         hello = _learn(told, ranks)
         generator = find(hello["generator"])
         generator.warm_up(hello["config"])
+        gc.collect()
+        gc.freeze()  # what was imported and compiled stays: no collection need look at it again
     except Exception as error:  # noqa: BLE001 - whatever a plug-in's import raises
         _give_up(channel, error)
     limit = int(os.environ["CAMPAIGN_RANK_MEMORY_BYTES"])

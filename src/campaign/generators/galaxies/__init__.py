@@ -109,12 +109,14 @@ class Galaxies:
         }
 
     def warm_up(self, config: Mapping[str, Any]) -> None:
-        """Import what a job needs, so that its own time is its own."""
-        rooms = ["mpi", "halos", "catalogue", "summary"]
-        if not str(config["galaxy_model"]).startswith("rgrspit_diffsky"):
-            rooms.append("model")
-        for room in rooms:
-            importlib.import_module(f"{__name__}.{room}")
+        """Import and compile what a job needs, so that its own time is its own."""
+        for name in ("abacusnbody.data.compaso_halo_catalog", "h5py", "hdf5plugin", f"{__name__}.catalogue"):
+            importlib.import_module(name)
+        from campaign.generators.galaxies import mpi, populate
+
+        mpi.initialize_mpi_jax()
+        if not str(config["galaxy_model"]).startswith(populate.REFERENCE):
+            populate.compile_tiles()
 
     def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
         """Write the catalogue of `task` to `target`; returns the values of `variables`.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from campaign.errors import Code, JobError
 from campaign.generators.galaxies import nfw
-from campaign.generators.galaxies.halos import HaloCatalog, wrap
+from campaign.generators.galaxies.halos import HaloCatalog, HaloMetadata, wrap
 
 REFERENCE = "rgrspit_diffsky"
 SUMMED_UP_TO = 50.0
@@ -107,6 +107,16 @@ def _populate(halos: HaloCatalog, params: GalaxyModelParams, seed: int) -> Galax
         *[column[host] for column in cen.mah],
     )
     return _assemble(halos, host, cen, sat, log_mass)
+
+
+def compile_tiles() -> None:
+    """Compile what every job runs, or load it from the compilation cache, by one halo that nobody asked for."""
+    metadata = HaloMetadata("", redshift=1.0, box_size=1.0, particle_mass=1.0, hubble=0.7, omega_m=0.3)
+    nowhere = np.zeros((1, 3), np.float32)
+    generate_galaxies(
+        HaloCatalog(nowhere, nowhere, np.full(1, 1e13, np.float32), np.zeros(1, np.uint64), metadata),
+        GalaxyModelParams(),
+    )
 
 
 def _assemble(halos: HaloCatalog, host: Any, cen: Any, sat: Any, log_mass: Any) -> GalaxyCatalog:
