@@ -60,6 +60,7 @@ others:
 bench: $(TESTABLE)
 	$(BIN)/python benchmarks/first_campaign.py
 	$(BIN)/python benchmarks/galaxies.py
+	$(BIN)/python benchmarks/scale.py
 	$(BIN)/python benchmarks/walltime.py
 	$(BIN)/python benchmarks/allocation.py
 

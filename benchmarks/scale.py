@@ -1,0 +1,121 @@
+"""A million jobs planned, half of them run, looked at and resumed: python benchmarks/scale.py [--jobs N] [--json]
+
+The jobs measure and make no product; each is recorded durably and has its cells in the dataset. Takes about ten minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from figures import Figure, machine, table, timed
+
+REPOSITORY = Path(__file__).parents[1]
+YAML = """
+campaign: {{name: scale}}
+science: {{realizations: {realizations}, redshifts: [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0]}}
+generator: measuring
+resources: {{slots: 2}}
+outputs: {{base_path: {base}}}
+"""
+PLAN = """
+import json, resource, sys, time
+from pathlib import Path
+from campaign import opening
+begin = time.perf_counter()
+plan = opening.lay_out(*opening.read_config(Path(sys.argv[1])))
+print(json.dumps([time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
+"""
+
+
+class Run:
+    """A coordinator at work on the campaign."""
+
+    def __init__(self, path: Path, directory: Path) -> None:
+        self._progress = directory / "metadata" / "progress.json"
+        self._progress.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def ended(self) -> int:
+        """Attempts that ended in this run."""
+        try:
+            return int(json.loads(self._progress.read_text())["done_this_run"])
+        except (OSError, ValueError, KeyError):
+            return 0
+
+    def wait_for(self, ended: int) -> float:
+        """Seconds until so many attempts have ended; RuntimeError where the run ends before."""
+        begin = time.monotonic()
+        while self.ended() < ended:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the run ended:\n{self.process.communicate()[1][-2000:]}")
+            time.sleep(0.05)
+        return time.monotonic() - begin
+
+    def stop(self) -> float:
+        """Let it drain and end; its peak memory in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def measure(work: Path, jobs: int) -> list[Figure]:
+    """All figures of a campaign of `jobs` jobs."""
+    path, directory = work / "scale.yaml", work / "campaigns" / "v1.0_scale"
+    path.write_text(YAML.format(realizations=jobs // 10, base=work / "campaigns"))
+    planned = [json.loads(subprocess.check_output([sys.executable, "-c", PLAN, str(path)])) for _ in range(3)]
+    first = Run(path, directory)
+    first.wait_for(1)
+    took = first.wait_for(jobs // 2)
+    rate, memory = first.ended() / took, first.stop()
+    files = sum(len(names) for _, _, names in os.walk(directory))
+    status = [timed(sys.executable, "-m", "campaign", "status", str(directory)) for _ in range(5)]
+    resumed = []
+    for _ in range(3):
+        begin, again = time.monotonic(), Run(path, directory)
+        again.wait_for(1)
+        resumed.append((time.monotonic() - begin, again.stop()))
+    done = json.loads(subprocess.check_output([sys.executable, "-m", "campaign", "status", str(directory), "--json"]))
+    completed = done["counts"]["completed"]
+    return [
+        Figure(f"plan of {jobs:,} jobs", [seconds for seconds, _ in planned], "s", "< 15 for 1,000,000"),
+        Figure("its peak memory", [mebibytes for _, mebibytes in planned], "MiB", "< 1,500"),
+        Figure("jobs a second, each recorded durably and in the dataset", [rate], "/s", ">= 10,000"),
+        Figure("peak memory of the coordinator", [memory, *(mebibytes for _, mebibytes in resumed)], "MiB", "< 1,500"),
+        Figure("files for 1,000 jobs", [1000 * files / completed], "", "<= 12"),
+        Figure("`campaign status`, half done", status, "s", "< 1 for 1,000,000"),
+        Figure("resumed, half done: until the first job has ended", [seconds for seconds, _ in resumed], "s", "< 15 for 1,000,000"),
+    ]  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs of the campaign")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    arguments = parser.parse_args()
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [str(REPOSITORY / "tests" / "plugins"), os.environ.get("PYTHONPATH", "")]
+    )
+    facts = machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        figures = measure(Path(scratch), arguments.jobs)
+    if arguments.json:
+        print(json.dumps({"machine": facts, "figures": [asdict(f) for f in figures]}, indent=1))
+        return
+    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()
