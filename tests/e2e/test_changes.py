@@ -11,6 +11,8 @@ import xarray as xr
 
 import campaign
 from campaign import crashpoints, manifest, opening
+from campaign.adapters.artifacts import ArtifactStore
+from campaign.adapters.journal import JournalDirectory, JournalFile
 from campaign.core.model import State
 from campaign.errors import LockedError, StoppedError, UsageError
 from campaign.layout import Layout
@@ -43,6 +45,12 @@ def test_a_campaign_grows_along_any_axis_and_keeps_what_is_done(ran, run_again):
 @pytest.mark.parametrize("setting", ["science.realizations=8", "science.redshifts=[0.1, 0.5, 1.0]"])
 def test_journals_of_before_the_growth_are_settled_under_their_own_numbers(ran, run_again, setting):
     """A coordinator is killed, and the next one is of a larger plan: its jobs have other numbers."""
+    artifacts = ArtifactStore(ran)
+    journal = JournalFile(JournalDirectory(Layout(ran).journals).file("killed"))
+    for number in artifacts.numbers():
+        for record in artifacts.read(number).records:
+            journal.ended(record.concluded(""))
+    journal.close()
     shutil.rmtree(ran / "batches")
     (ran / "metadata" / "campaign.db").unlink()
     shutil.rmtree(ran / "results.zarr")

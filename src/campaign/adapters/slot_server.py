@@ -9,12 +9,14 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from campaign.adapters.deaths import death
+from campaign.adapters.handed import BlankRecord, Emit, Given, HandedLease
 from campaign.core.lifecycle import STAGES
 from campaign.core.model import Failure, Outcome, Record, Slot, Task, task_to_json
+from campaign.core.pace import Pace
 from campaign.errors import CampaignError, Code
 from campaign.ports import Clock, Journal, Process
 
@@ -23,47 +25,6 @@ POLL_S = 0.25
 
 READY_TIMEOUT_S = 600.0
 """How long a slot server may import and warm up."""
-
-AHEAD_S, AHEAD_MAX = 0.05, 64
-"""Work that a slot has in its hands where jobs are short, so that it does not wait for the next."""
-
-SMOOTHING = 0.1
-
-Emit = Callable[[Mapping[str, Any]], None]
-BlankRecord = Callable[[Task, str, int], Record]
-
-
-@dataclass(eq=False, slots=True)
-class _Lease:
-    """Jobs that came together."""
-
-    waiting: deque[Task]
-    emit: Emit
-    stopped: Callable[[], bool]
-    given: int = 0  # jobs that the process has in its hands
-    asked_back: bool = False  # whether the process was told to give back what it has not begun
-    left: list[int] = field(default_factory=list)  # jobs that are not begun any more
-    error: Exception | None = None
-    over: threading.Event = field(default_factory=threading.Event)
-
-
-@dataclass(eq=False, slots=True)
-class _Given:
-    """A job in the hands of the process."""
-
-    task: Task
-    lease: _Lease
-    started_ms: int
-    begun: bool = False
-    touched: bool = False  # whether anything was done to it; it may have been loaded ahead
-    told: bool = False  # whether its start was told
-    phase: str = ""  # what is done to it now; nothing between two stages
-    spent_s: float = 0.0
-    since_s: float = 0.0  # when the phase began
-
-    def elapsed_s(self, now_s: float) -> float:
-        """Time that it was worked on."""
-        return self.spent_s + (now_s - self.since_s if self.phase else 0.0)
 
 
 class _UnreadyError(Exception):
@@ -87,19 +48,18 @@ class SlotServer:
     ) -> None:
         self.slot, self._start, self._journal, self._clock, self._blank = slot, start, journal, clock, blank
         self._changed = threading.Condition()
-        self._leases: deque[_Lease] = deque()
-        self._given: dict[int, _Given] = {}  # job -> in the order in which they were handed over
+        self._leases: deque[HandedLease] = deque()
+        self._given: dict[int, Given] = {}  # job -> in the order in which they were handed over
         self._thread: threading.Thread | None = None
         self.process: Process | None = None
         self.version = ""  # of the generator, once the process is ready
         self.unwanted = ""  # why it is to end
         self._staged = False
-        self._interval_s: float | None = None  # between two ends, smoothed
-        self._ended_s, self._busy = 0.0, False  # when a job ended last, and whether there was another one then
+        self._pace = Pace()
 
     def run(self, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
         """Work off `tasks`; returns the jobs that were not begun when stopped. OSError where the journal can't be written."""
-        lease = _Lease(deque(tasks), emit, stopped)
+        lease = HandedLease(deque(tasks), emit, stopped)
         with self._changed:
             if self.unwanted:
                 return [task.job for task in tasks]
@@ -209,21 +169,18 @@ class SlotServer:
         """How many jobs the process may have in its hands."""
         if not self.version or not self.slot.shape.warm:
             return 1
-        least = STAGES if self._staged else 1
-        if self._interval_s is None or self._interval_s >= AHEAD_S:
-            return least
-        return max(least, min(AHEAD_MAX, int(AHEAD_S / max(self._interval_s, 1e-4)) + 1))
+        return self._pace.ahead(STAGES if self._staged else 1)
 
-    def _give(self, task: Task, lease: _Lease) -> _Given:
+    def _give(self, task: Task, lease: HandedLease) -> Given:
         started_ms = self._clock.now_ms()
         self._journal.started(task, started_ms)
-        given = self._given[task.job] = _Given(task, lease, started_ms)
+        given = self._given[task.job] = Given(task, lease, started_ms)
         lease.given += 1
         if len(self._given) == 1:
             self._tell_start(given)
         return given
 
-    def _tell_start(self, given: _Given) -> None:
+    def _tell_start(self, given: Given) -> None:
         if not given.told:
             given.told = True
             task = given.task
@@ -294,7 +251,7 @@ class SlotServer:
                 given.spent_s, given.since_s, given.phase = given.elapsed_s(now), now, message["phase"]
             case "end":
                 record = Record.from_json(message["record"])
-                self._note_interval(now, record.duration_s)
+                self._pace.note(now, record.duration_s, busy=len(self._given) > 1)
                 self._end(self._given[record.job], record)
                 if message.get("last"):  # its ranks may be out of step now
                     self._end_after_last()
@@ -303,14 +260,7 @@ class SlotServer:
             case "returned":
                 self._take_back([self._given[job] for job in message["jobs"] if job in self._given])
 
-    def _note_interval(self, now_s: float, duration_s: float) -> None:
-        """Learn how often a job ends where there is always another one; where there was none, how long one takes."""
-        passed = now_s - self._ended_s if self._busy else duration_s
-        self._ended_s, self._busy = now_s, len(self._given) > 1
-        known = self._interval_s
-        self._interval_s = passed if known is None else known + SMOOTHING * (passed - known)
-
-    def _take_back(self, unbegun: Sequence[_Given]) -> None:
+    def _take_back(self, unbegun: Sequence[Given]) -> None:
         """Jobs that the process did not begin wait again, or are left where their lease was stopped."""
         for given in reversed(unbegun):
             del self._given[given.task.job]
@@ -321,7 +271,7 @@ class SlotServer:
             else:
                 given.lease.waiting.appendleft(given.task)
 
-    def _end(self, given: _Given, record: Record) -> None:
+    def _end(self, given: Given, record: Record) -> None:
         self._tell_start(given)
         del self._given[given.task.job]
         given.lease.given -= 1
@@ -357,7 +307,7 @@ class SlotServer:
             suspects, failure = [next(iter(self._given.values()))], replace(failure, blames_job=False)
         self._settle(suspects, failure, Outcome.FAILED if failure.blames_job else Outcome.INTERRUPTED)
 
-    def _settle(self, suspects: Sequence[_Given], failure: Failure, outcome: Outcome) -> None:
+    def _settle(self, suspects: Sequence[Given], failure: Failure, outcome: Outcome) -> None:
         """End the process, and the attempts that may be why; jobs that were begun beside them are interrupted, unblamed.
 
         Where one of several may be to blame none is: each is tried again alone, and then it shows.
@@ -389,7 +339,7 @@ class SlotServer:
         given = next(iter(self._given.values()))
         self._end(given, self._lost(given, Outcome.INTERRUPTED, failure))
 
-    def _lost(self, given: _Given, outcome: Outcome, failure: Failure) -> Record:
+    def _lost(self, given: Given, outcome: Outcome, failure: Failure) -> Record:
         blank = self._blank(given.task, self.version, given.started_ms)
         seconds = (self._clock.now_ms() - given.started_ms) / 1000
         failure = replace(failure, phase=failure.phase or given.phase)

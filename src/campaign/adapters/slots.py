@@ -6,7 +6,8 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 
-from campaign.adapters.slot_server import BlankRecord, Emit, SlotServer
+from campaign.adapters.handed import BlankRecord, Emit
+from campaign.adapters.slot_server import SlotServer
 from campaign.core.model import Slot, Task
 from campaign.ports import Clock, Journal, Launcher, Process
 
