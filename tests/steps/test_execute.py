@@ -466,7 +466,7 @@ def test_a_person_ends_a_run_from_anywhere(bench, order, stopped_by):
 
 
 def test_a_paused_run_starts_nothing_and_goes_on_when_it_is_told_to(bench):
-    it = bench()
+    it = bench(history=[(job, 60.0) for job in range(12)] * 30)  # long jobs: one lease a slot
     held = []
 
     def orders():
