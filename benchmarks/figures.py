@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
@@ -59,3 +60,14 @@ def table(figures: list[Figure]) -> str:
     """The figures as a table in Markdown."""
     lines = ["| figure | measured | goal |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {figure.name} | {figure} | {figure.goal or 'none'} |" for figure in figures)])
+
+
+def report(facts: dict[str, object], figures: list[Figure], *more: str, as_json: bool) -> None:
+    """Print what was measured, and `more` below the table."""
+    if as_json:
+        print(json.dumps({"machine": facts, "figures": [asdict(figure) for figure in figures]}, indent=1))
+        return
+    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
+    print(table(figures))
+    for part in more:
+        print(f"\n{part}")

@@ -14,10 +14,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
-from figures import Figure, machine, table, timed
+from figures import Figure, machine, report, timed
 
 REPOSITORY = Path(__file__).parents[1]
 QUICKSTART = REPOSITORY / "configs" / "quickstart.yaml"
@@ -101,11 +100,7 @@ def main() -> None:
         if not arguments.small:
             figures += first_campaign(work)
     facts["peak_child_mib"] = round(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-    if arguments.json:
-        print(json.dumps({"machine": facts, "figures": [asdict(f) for f in figures]}, indent=1))
-        return
-    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
-    print(table(figures))
+    report(facts, figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import statistics
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-from figures import Figure, machine, table, timed
+from figures import Figure, machine, report, timed
 
 YAML = """
 campaign: {{name: {name}}}
@@ -189,12 +187,7 @@ def main() -> None:
         product = next((root / "campaigns" / "v1.0_large" / "catalogs").rglob("*.hdf5"))
         figures = [ratio, hourly, alone, times, kernel(root, large_box, 2 if small else 7)]
         filters = compressions(product, 1 if small else 5)
-    if arguments.json:
-        print(json.dumps({"machine": facts, "figures": [asdict(f) for f in figures]}, indent=1))
-        return
-    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
-    print(table(figures), "\n")
-    print("\n".join(filters))
+    report(facts, figures, "\n".join(filters), as_json=arguments.json)
 
 
 if __name__ == "__main__":

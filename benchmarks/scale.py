@@ -13,10 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict
 from pathlib import Path
 
-from figures import Figure, machine, table, timed
+from figures import Figure, machine, report, timed
 
 REPOSITORY = Path(__file__).parents[1]
 YAML = """
@@ -110,11 +109,7 @@ def main() -> None:
     facts = machine()
     with tempfile.TemporaryDirectory() as scratch:
         figures = measure(Path(scratch), arguments.jobs)
-    if arguments.json:
-        print(json.dumps({"machine": facts, "figures": [asdict(f) for f in figures]}, indent=1))
-        return
-    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
-    print(table(figures))
+    report(facts, figures, as_json=arguments.json)
 
 
 if __name__ == "__main__":
