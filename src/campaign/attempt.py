@@ -34,16 +34,9 @@ PREPARE = "prepare"
 """The first phase of a job without stages; whoever knows that it has begun knows that."""
 
 
-def run_attempt(
-    task: Task,
-    generator: Generator,
-    directory: Path,
-    clock: Clock,
-    report: Callable[[str], None] = lambda _: None,
-    lead: Callable[[Path], None] = lambda _: None,
-) -> Record:
+def run_attempt(task: Task, generator: Generator, directory: Path, clock: Clock) -> Record:
     """Try `task` once, from its first stage to its last. Never raises an Exception: what goes wrong is in the record."""
-    attempt = Attempt(task, generator, directory, clock, report, lead)
+    attempt = Attempt(task, generator, directory, clock)
     attempt.load()
     attempt.compute()
     return attempt.finish()
