@@ -323,18 +323,22 @@ class Gatherer:
         begun: dict[tuple[int, int], Begun] = {}
         ended: dict[tuple[int, int], Record] = {}
         for entry in journals.read():
-            key = (entry.job, entry.attempt)
-            if isinstance(entry, Begun):
-                begun[key] = entry
-            else:
-                ended |= {(record.job, record.attempt): record for record in self._plan.own([entry])}
-        fresh = {key: r for key, r in ended.items() if not self._ledger.has_attempt(*key)}
-        open_ended = {key: b for key, b in begun.items() if key not in ended and not self._ledger.has_attempt(*key)}
-        lost = [self._interrupted(b) for b in open_ended.values() if b.job < self._plan.size]
-        news = sorted([*fresh.values(), *lost], key=lambda r: (r.job, r.attempt))
+            if not isinstance(entry, Begun):
+                for record in self._plan.own([entry]):
+                    if not self._is_indexed(record.job, record.attempt):
+                        ended[record.job, record.attempt] = record
+            elif entry.job < self._plan.size and not self._is_indexed(entry.job, entry.attempt):
+                begun[entry.job, entry.attempt] = entry
+        lost = [self._interrupted(entry) for key, entry in begun.items() if key not in ended]
+        news = sorted([*ended.values(), *lost], key=lambda r: (r.job, r.attempt))
         table = self.table.copy()
         self._commit_decisions([self._conclude(r, table) for r in news])
-        return len(fresh), len(lost)
+        return len(ended), len(lost)
+
+    def _is_indexed(self, job: int, attempt: int) -> bool:
+        """Whether the end of an attempt is in the ledger; of most jobs the table tells."""
+        decided = self.table.attempt.item(job) == attempt and self.table.state.item(job) == State.COMPLETED
+        return decided or self._ledger.has_attempt(job, attempt)
 
     def _interrupted(self, begun: Begun) -> Record:
         return interrupted_record(self._plan.task(begun.job, begun.attempt, begun.batch), begun.at_ms)
