@@ -292,7 +292,8 @@ class Dispatcher:
         shape = self._shapes[kind // self._groups]
         estimate = estimates.get(kind)
         mean, bound_s = (estimate.mean_s, estimate.bound_s) if estimate else (None, 0.0)
-        size = lifecycle.lease_size(mean, self.waiting, self.slots.capacity(shape))
+        slots = self.slots.capacity(shape)
+        size = lifecycle.lease_size(mean, self.waiting, slots)
         if left_s is not None and bound_s:
             size = max(1, min(size, int(left_s / bound_s)))
         mates = self._kinds_like(kind, estimates)
@@ -301,7 +302,7 @@ class Dispatcher:
             shape,
             now_s,
             now_s + size * (mean or 0.0),
-            depth=self._depth(shape, mean, size),
+            depth=self._depth(shape, mean, size, slots),
             may_make=self._may_make(shape, now_s, left_s, bound_s),
             without=self._ending(now_ms, longest_s) | self._avoided_by_first(kind),
         )
@@ -314,14 +315,14 @@ class Dispatcher:
         until = round(max(min(ends) - 1000 * longest_s, now_ms)) if ends else None
         return self._packed(kind, mates, size, placement, until)
 
-    def _depth(self, shape: Shape, mean_s: float | None, size: int) -> int:
+    def _depth(self, shape: Shape, mean_s: float | None, size: int, slots: int) -> int:
         """How many leases a slot may hold: short ones wait behind one another, and stages want a job each.
 
         Not where each slot has its last job: then whichever is free takes what is left.
         """
         if not shape.warm:
             return 1
-        rounds = self.waiting // max(self.slots.capacity(shape), 1)
+        rounds = self.waiting // max(slots, 1)
         ahead = 1 if mean_s is None else min(QUEUED_MAX, 1 + int(QUEUE_AHEAD_S / max(mean_s * size, 1e-3)))
         return max(ahead, min(lifecycle.STAGES, 1 + rounds)) if self._plan.staged and shape.ranks == 1 else ahead
 

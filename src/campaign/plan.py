@@ -158,7 +158,10 @@ class Plan:
 
     def product(self, job: int) -> str:
         """Path of a job's product, relative to the campaign's directory; empty where jobs make none."""
-        return f"catalogs/{self.name(job)}{self.suffix}" if self.suffix else ""
+        return self._product(self.name(job))
+
+    def _product(self, name: str) -> str:
+        return f"catalogs/{name}{self.suffix}" if self.suffix else ""
 
     def task(self, job: int, attempt: int, batch: int) -> Task:
         """The task of one attempt."""
@@ -177,7 +180,7 @@ class Plan:
             config=variant.config,
             resolved_config_hash=variant.config_hash,
             task_fingerprint=self.fingerprints[job].decode(),
-            product=f"catalogs/{name}{self.suffix}" if self.suffix else "",
+            product=self._product(name),
             timeout_s=variant.timeout_s,
         )
 

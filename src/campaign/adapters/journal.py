@@ -74,7 +74,7 @@ def read_journal(path: Path) -> Iterator[Begun | Record]:
 
     A torn line, as a killed worker leaves it at the end, is passed over.
     """
-    taken_back = Counter(tuple(back) for entry in _lines(path, b'{"back"') for back in (entry.get("back"),) if back)
+    taken_back = Counter(tuple(entry["back"]) for entry in _lines(path, b'{"back"'))
     for entry in _lines(path):
         try:
             if "start" in entry:

@@ -86,8 +86,7 @@ class Scripted:
             return self._follow(task, rank, size)
         if task.config["truth"]:
             _append(task.config["truth"], f"{task.name} {task.attempt}\n")
-        outcomes = task.config["script"].get(task.name, ["ok"])
-        outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
+        outcome = _outcome(task, task.name)
         target.write_text(f"{task.name} {task.seed} {task.task_fingerprint}\n")
         begin = time.time()
         measured = _act(outcome, task, target, _measured(task))
@@ -98,8 +97,7 @@ class Scripted:
     def _follow(self, task: Task, rank: int, size: int) -> dict[str, Any]:
         """What every other rank does: as long as rank 0, or what the script says of `rank1`."""
         begin = time.time()
-        outcomes = task.config["script"].get(f"{task.name} rank{rank}", ["ok"])
-        outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
+        outcome = _outcome(task, f"{task.name} rank{rank}")
         _act(outcome, task, Path("/dev/null"), {})
         _join(wait=True)
         _tell_rank(task, rank, size, begin)
@@ -153,10 +151,15 @@ class StagedScripted(Scripted):
         return super().generate(brief, target, phase)
 
     def _perform(self, stage: str, task: Task) -> None:
-        outcomes = task.config["script"].get(f"{task.name} {stage}", ["ok"])
-        outcome = outcomes[min(task.attempt, len(outcomes)) - 1]
+        outcome = _outcome(task, f"{task.name} {stage}")
         if outcome != "ok":
             _act(outcome, task, Path("/dev/null"), {})
+
+
+def _outcome(task: Task, key: str) -> str:
+    """What the script says of this attempt under a key."""
+    outcomes: list[str] = task.config["script"].get(key, ["ok"])
+    return outcomes[min(task.attempt, len(outcomes)) - 1]
 
 
 def _measured(task: Task) -> dict[str, Any]:

@@ -129,7 +129,7 @@ def _write_collectively(
             "h5py was built without parallel HDF5",
             action="build it with MPI, or leave `collective_write` out",
         )
-    offsets = {group: sum(counts[: context.rank]) for group, counts in rows.items()}
+    offsets = {group: sum(by_rank[: context.rank]) for group, by_rank in rows.items()}
     with h5py.File(path, "w", driver="mpio", comm=context.comm) as file:
         for group, name, dataset in _laid_out(file, columns, rows, attributes, compression):
             _write_slab(dataset, np.ascontiguousarray(columns[group][name]), offsets[group])
