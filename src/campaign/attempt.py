@@ -331,8 +331,3 @@ class _Stopwatch:
     def spent_s(self) -> float:
         """Time of all phases."""
         return round(sum(self.phases.values()), 6)
-
-
-def task_from_json(message: Mapping[str, Any]) -> Task:
-    """The task that a coordinator sent."""
-    return Task(**message)

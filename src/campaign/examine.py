@@ -282,7 +282,7 @@ def _run_once(plan: Plan, job: int, attempt: int, into: Path) -> Record:
 
     def hear(event: Any) -> None:
         if event["event"] == "ended":
-            ended.append(Record.from_json(event["record"]))
+            ended.append(event["record"])
 
     try:
         pool.run(_slot_here(shape), [plan.task(job, attempt, 0)], hear, lambda: False)

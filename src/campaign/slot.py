@@ -34,13 +34,13 @@ from campaign.adapters.ranks import (
     join_ranks,
     launched_as,
 )
-from campaign.attempt import Attempt, explain, task_from_json
-from campaign.core.model import Failure, Outcome, Record, Task, task_to_json
+from campaign.attempt import Attempt, explain
+from campaign.core.model import Failure, Outcome, Record, Task
 from campaign.errors import Code
 from campaign.generators import find
 from campaign.pipeline import Pipeline
 from campaign.ports import Generator, Staged
-from campaign.wire import decode, encode
+from campaign.wire import convert, decode, encode
 
 _PR_SET_PDEATHSIG = 1
 _PARENT_POLL_S = 1.0
@@ -133,7 +133,7 @@ class _Rank:
         while text := self.ranks.listen():
             message = json.loads(text)
             try:
-                self.generator.generate(task_from_json(message["task"]), Path(message["target"]), lambda _: None)
+                self.generator.generate(convert(message["task"], Task), Path(message["target"]), lambda _: None)
             except Exception as error:  # noqa: BLE001 - a generator may raise anything; the others may wait for us
                 leave_word(explain(error, f"generate on rank {self.ranks.rank}", self.directory))
                 time.sleep(_OUT_OF_STEP_S)
@@ -142,7 +142,7 @@ class _Rank:
     def _call(self, task: Task, target: Path) -> None:
         """Let the other ranks begin a job."""
         if self.ranks.size > 1:
-            self.ranks.tell(json.dumps({"task": task_to_json(task), "target": str(target)}))
+            self.ranks.tell(encode({"task": task, "target": str(target)}).decode())
 
     def lead(self, channel: _Channel) -> None:
         """Run jobs until the supervisor closes the channel."""
@@ -158,7 +158,7 @@ class _Rank:
 
         def ended(record: Record) -> None:
             last = self.ranks.size > 1 and record.outcome is not Outcome.COMPLETED
-            channel.send({"event": "end", "record": record.to_json(), "last": last})
+            channel.send({"event": "end", "record": record, "last": last})
             if last:
                 self.ranks.abort()
 
@@ -172,7 +172,7 @@ def _take_jobs(channel: _Channel, pipeline: Pipeline) -> None:
     """Do what the supervisor says, until it closes the channel."""
     while (message := channel.receive()) is not None:
         if message["op"] == "run":
-            pipeline.put(map(task_from_json, message["tasks"]))
+            pipeline.put(convert(message["tasks"], list[Task]))
         else:
             channel.send({"event": "returned", "jobs": pipeline.take_back()})
     pipeline.close()

@@ -10,6 +10,7 @@ import pytest
 from campaign.adapters.artifacts import ArtifactStore, number_of, pack, read
 from campaign.core.model import Failure, Outcome, Product, Record
 from campaign.errors import FormatError
+from campaign.wire import decode, encode
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "batch_000042.zip"
 
@@ -33,7 +34,7 @@ RECORDS = [make_record(0), make_record(1, Outcome.FAILED), make_record(2)]
 
 
 def plain(record):
-    return json.loads(json.dumps(record.to_json()).replace("NaN", "null"))
+    return decode(encode(record))
 
 
 @pytest.fixture
@@ -126,8 +127,8 @@ def repack(data, change):
         ("meta.json", '"1.0"', '"2.0"', "schema 2.0"),
         ("meta.json", '"batch_id"', '"batch"', "lacks batch_id"),
         ("meta.json", '"jobs": 3', '"jobs": 4', "3 records and promises 4"),
-        ("records.jsonl", '"task_fingerprint"', '"task_finger"', "lacks task_fingerprint"),
-        ("records.jsonl", '"config_fingerprint_schema"', '"schema"', "lacks config_fingerprint_schema"),
+        ("records.jsonl", '"task_fingerprint"', '"task_finger"', "task_fingerprint"),
+        ("records.jsonl", '"config_fingerprint_schema"', '"schema"', "config_fingerprint_schema"),
     ],
 )
 def test_artifacts_that_lack_what_they_must_have_are_refused(store, name, old, new, message):

@@ -43,7 +43,7 @@ def pool(tmp_path, scripted_plan):
             events = []
             tasks = [replace(plan.task(j, attempt, 0), timeout_s=timeout_s) for j in jobs]
             left = pool.run(own[slot], tasks, events.append, stopped)
-            return [Record.from_json(e["record"]) for e in events if e["event"] == "ended"], left
+            return [e["record"] for e in events if e["event"] == "ended"], left
 
         return pool, run
 
@@ -271,7 +271,7 @@ def test_a_launcher_that_fails_costs_an_attempt_and_the_next_start_is_fresh(
     slot = Slot(0, Shape(), ("here",), ((),), ((),))
     assert pool.run(slot, [plan.task(job, 1, 0) for job in (0, 1)], events.append, lambda: False) == []
     pool.close()
-    ended = [Record.from_json(e["record"]) for e in events if e["event"] == "ended"]
+    ended = [e["record"] for e in events if e["event"] == "ended"]
     assert [record.outcome for record in ended] == outcomes
     assert all(not record.failure.blames_job for record in ended if record.failure)
     assert len(launcher.started) == started

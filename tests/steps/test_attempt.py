@@ -1,10 +1,9 @@
-import json
-
 import pytest
 
 from campaign.attempt import run_attempt
 from campaign.core.model import Outcome, Record
 from campaign.generators import find
+from campaign.wire import decode, encode
 
 
 @pytest.fixture
@@ -58,13 +57,13 @@ def test_what_is_not_finite_is_missing_in_the_record(attempt):
     record, _ = attempt("nan")
     assert record.measurements["mean"] is None
     assert record.measurements["spectrum"] == [1.0, None, 3.0, 4.0]
-    json.dumps(record.to_json(), allow_nan=False)
+    assert b"NaN" not in encode(record)
 
 
 def test_records_survive_json(attempt):
     for script in ("ok", "raise", "nan"):
         record, _ = attempt(script)
-        assert Record.from_json(json.loads(json.dumps(record.to_json()))) == record
+        assert decode(encode(record), Record) == record
 
 
 def test_a_second_finisher_is_noticed_and_changes_nothing(attempt):

@@ -9,6 +9,7 @@ import re
 import uuid
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from campaign.durable import fsync_directory
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
 from campaign.ports import Batch
-from campaign.wire import decode, encode
+from campaign.wire import convert, decode, encode
 
 SCHEMA_VERSION = "1.0"
 REQUIRED_META = ("schema_version", "type", "batch_id", "jobs")
@@ -163,12 +164,12 @@ def pack(number: int, records: Sequence[Record], provenance: Mapping[str, Any]) 
     return buffer.getvalue()
 
 
-def _lines(entries: Iterable[dict[str, Any]]) -> bytes:
+def _lines(entries: Iterable[Any]) -> bytes:
     return b"".join(encode(entry) + b"\n" for entry in entries)
 
 
-def _split_summaries(records: Sequence[Record]) -> tuple[list[dict[str, Any]], dict[str, npt.NDArray[Any]]]:
-    """The records as JSON, and their array-valued measurements as one array a name; the record keeps name and row."""
+def _split_summaries(records: Sequence[Record]) -> tuple[list[Record], dict[str, npt.NDArray[Any]]]:
+    """The records without, and their array-valued measurements as one array a name; the record keeps name and row."""
     rows: dict[str, list[Any]] = {}
     entries = []
     for record in records:
@@ -178,7 +179,7 @@ def _split_summaries(records: Sequence[Record]) -> tuple[list[dict[str, Any]], d
             column = rows.setdefault(name, [])
             places[name] = {"summary": name, "row": len(column)}
             column.append(value)
-        entries.append({**record.to_json(), "measurements": {**record.measurements, **places}})
+        entries.append(replace(record, measurements={**record.measurements, **places}) if places else record)
     return entries, {name: _array(values) for name, values in rows.items()}
 
 
@@ -222,7 +223,7 @@ def read(path: Path) -> Batch:
                 name: np.load(io.BytesIO(archive.read(f"summary/{name}.npy")), allow_pickle=False)
                 for name in meta["summaries"]
             }
-        records = tuple(_restore(decode(line), summaries) for line in lines)
+        records = tuple(_restore(decode(line, Record), summaries) for line in lines)
     except FormatError:
         raise
     except (
@@ -259,7 +260,7 @@ def read_single(path: Path) -> Batch:
     try:
         entry = json.loads(path.read_text())
         _require(entry)
-        record = Record.from_json(entry["record"]) if "record" in entry else _from_status(entry)
+        record = convert(entry["record"], Record) if "record" in entry else _from_status(entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(Code.FORMAT_DAMAGED, f"{path} can't be trusted: {type(error).__name__}: {error}") from error
     meta = {"schema_version": entry.get("schema_version", "0"), "type": "single", "batch_id": record.batch, "jobs": 1}
@@ -305,15 +306,16 @@ def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
         )
 
 
-def _restore(entry: dict[str, Any], summaries: Mapping[str, npt.NDArray[Any]]) -> Record:
+def _restore(record: Record, summaries: Mapping[str, npt.NDArray[Any]]) -> Record:
     """A record with its arrays back in place."""
-    _require(entry)
-    measurements = entry["measurements"]
-    for name, value in measurements.items():
-        if isinstance(value, dict):
-            rows = summaries[value["summary"]]
-            measurements[name] = rows[value["row"]].tolist()
-    return Record.from_json(entry)
+    absent = [key for key in REQUIRED_RECORD if not getattr(record, key)]
+    if absent:
+        raise ValueError(f"a record lacks {', '.join(absent)}")
+    places = {name: value for name, value in record.measurements.items() if isinstance(value, dict)}
+    if not places:
+        return record
+    arrays = {name: summaries[place["summary"]][place["row"]].tolist() for name, place in places.items()}
+    return replace(record, measurements={**record.measurements, **arrays})
 
 
 def _require(entry: Mapping[str, Any]) -> None:

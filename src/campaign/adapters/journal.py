@@ -15,7 +15,7 @@ from typing import Any
 from campaign.core.model import Record, Task
 from campaign.crashpoints import reach
 from campaign.ports import Begun
-from campaign.wire import decode, encode
+from campaign.wire import convert, decode, encode
 
 SYNC_INTERVAL_S = 0.2
 """A line survives the death of the process at once, and that of the node after at most this long."""
@@ -38,7 +38,7 @@ class JournalFile:
 
     def ended(self, record: Record) -> None:
         """Note how it ended."""
-        self._append({"end": record.to_json()})
+        self._append({"end": record})
         reach("journal.ended")
 
     def returned(self, task: Task) -> None:
@@ -84,7 +84,7 @@ def read_journal(path: Path) -> Iterator[Begun | Record]:
                 else:
                     yield begun
             elif "end" in entry:
-                yield Record.from_json(entry["end"])
+                yield convert(entry["end"], Record)
         except (ValueError, KeyError, TypeError):
             continue
 

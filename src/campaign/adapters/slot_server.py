@@ -15,10 +15,11 @@ from typing import Any
 from campaign.adapters.deaths import death
 from campaign.adapters.handed import BlankRecord, Emit, Given, HandedLease
 from campaign.core.lifecycle import STAGES
-from campaign.core.model import Failure, Outcome, Record, Slot, Task, task_to_json
+from campaign.core.model import Failure, Outcome, Record, Slot, Task
 from campaign.core.pace import Pace
 from campaign.errors import CampaignError, Code
 from campaign.ports import Clock, Journal, Process
+from campaign.wire import convert
 
 POLL_S = 0.25
 """How often a running job's time and memory are looked at."""
@@ -162,7 +163,7 @@ class SlotServer:
             if any(given.lease.stopped() for given in fresh):  # it may have taken long
                 self._take_back(fresh)
                 return bool(self._given)
-            self._send({"op": "run", "tasks": [task_to_json(given.task) for given in fresh]})
+            self._send({"op": "run", "tasks": [given.task for given in fresh]})
         return bool(self._given)
 
     def _window(self) -> int:
@@ -250,7 +251,7 @@ class SlotServer:
                 given.touched = True
                 given.spent_s, given.since_s, given.phase = given.elapsed_s(now), now, message["phase"]
             case "end":
-                record = Record.from_json(message["record"])
+                record = convert(message["record"], Record)
                 self._pace.note(now, record.duration_s, busy=len(self._given) > 1)
                 self._end(self._given[record.job], record)
                 if message.get("last"):  # its ranks may be out of step now
@@ -276,7 +277,7 @@ class SlotServer:
         del self._given[given.task.job]
         given.lease.given -= 1
         self._journal.ended(record)
-        given.lease.emit({"event": "ended", "record": record.to_json()})
+        given.lease.emit({"event": "ended", "record": record})
 
     def _close_leases(self) -> None:
         with self._changed:

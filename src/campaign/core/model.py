@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
-Scalar = int | float | str
+Scalar = bool | int | float | str
 Point = Mapping[str, Scalar]
 """One point of a design: axis name -> value."""
 
@@ -142,39 +142,10 @@ class Record:
     notes: tuple[str, ...] = ()  # what a reader should know, such as "replaced an orphaned product"
     verdict: str = ""  # state of the job that the coordinator concluded from this attempt; empty until it did
 
-    def to_json(self) -> dict[str, Any]:
-        """The record as it stands in a journal and in `records.jsonl`."""
-        failure = None if self.failure is None else _members(self.failure)
-        return {**_members(self), "products": [_members(product) for product in self.products], "failure": failure}
-
     def concluded(self, verdict: str) -> Record:
         """The record with a verdict; `replace` would look at every field anew."""
         *values, _ = (getattr(self, name) for name in Record.__slots__)
         return Record(*[*values, verdict])
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Record:
-        """The record of a JSON object; KeyError or TypeError where it is not one of ours."""
-        failure = data["failure"]
-        return cls(
-            **{
-                **data,
-                "outcome": Outcome(data["outcome"]),
-                "products": tuple(Product(**p) for p in data["products"]),
-                "failure": None if failure is None else Failure(**failure),
-                "notes": tuple(data["notes"]),
-            }
-        )
-
-
-def task_to_json(task: Task) -> dict[str, Any]:
-    """The task as it travels to a slot."""
-    return _members(task)
-
-
-def _members(instance: Any) -> dict[str, Any]:
-    """The fields of a dataclass with slots, as they are; `asdict` copies whatever is in them."""
-    return {name: getattr(instance, name) for name in instance.__slots__}
 
 
 @dataclass(frozen=True, slots=True)

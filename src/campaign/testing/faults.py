@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.core.model import Failure, Record, Slot, Task
+from campaign.wire import decode, encode
 
 Inflict = Callable[[Path, random.Random], bool]
 
@@ -235,8 +236,8 @@ class ScriptedProcess:
             self._gone = True
             return
         for task in message.get("tasks", ()):
-            self._out.append({"event": "begun", "job": task["job"]})
-            self._out.append({"event": "end", "record": self._run(Task(**task)).to_json()})
+            self._out.append({"event": "begun", "job": task.job})
+            self._out.append({"event": "end", "record": decode(encode(self._run(task)))})
 
     def receive(self, timeout_s: float) -> Mapping[str, Any] | None:
         """The next message; EOFError where the process is gone."""

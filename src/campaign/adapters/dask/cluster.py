@@ -29,9 +29,9 @@ from campaign.adapters.dask.worker import (
     run_job,
     run_lease,
 )
-from campaign.core.model import JobCall, Lease, Node, Record, Slot, task_to_json
+from campaign.core.model import JobCall, Lease, Node, Record, Slot
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
-from campaign.wire import decode, encode
+from campaign.wire import convert, decode, encode
 
 logger = logging.getLogger("campaign")
 
@@ -69,9 +69,7 @@ def delayed_jobs(calls: Iterable[JobCall], slot: Slot) -> list[Delayed]:
     from dask.highlevelgraph import HighLevelGraph
 
     where = encode(asdict(slot)).decode()
-    layer: dict[Any, Any] = {
-        call.key: DaskTask(call.key, run_job, encode(task_to_json(call.task)).decode(), where) for call in calls
-    }
+    layer: dict[Any, Any] = {call.key: DaskTask(call.key, run_job, encode(call.task).decode(), where) for call in calls}
     graph = HighLevelGraph.from_collections("jobs", layer, dependencies=[])
     return [Delayed(key, graph, layer="jobs") for key in layer]
 
@@ -147,7 +145,7 @@ class DaskCluster:
         """What one lease holds is one task for the scheduler."""
         calls = []
         for lease in leases:
-            tasks = encode([task_to_json(call.task) for call in lease.calls]).decode()  # a text is not walked by Dask
+            tasks = encode([call.task for call in lease.calls]).decode()  # a text is not walked by Dask
             calls.append(delayed(run_lease, pure=False)(
                 lease.number, tasks, encode(asdict(lease.slot)).decode(), lease.starts_until_ms,
                 dask_key_name=("lease", lease.number),
@@ -304,7 +302,7 @@ class DaskCluster:
             case "started":
                 self._events.put_nowait(JobStarted(message["job"], message["attempt"], worker, message["at_ms"]))
             case "ended":
-                self._events.put_nowait(JobEnded(Record.from_json(message["record"])))
+                self._events.put_nowait(JobEnded(convert(message["record"], Record)))
             case "returned":
                 self._return(lease, tuple(message["unstarted"]))
             case "broken":

@@ -54,7 +54,7 @@ def run_lease(lease: int, tasks: str, slot: str, starts_until_ms: int | None = N
     try:
         if plugin.supervisor is None:
             raise RuntimeError(plugin.trouble)
-        mine = [Task(**task) for task in decode(tasks)]
+        mine = decode(tasks, list[Task])
         deadline_ms = math.inf if starts_until_ms is None else starts_until_ms
 
         def stopped() -> bool:
