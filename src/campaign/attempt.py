@@ -11,7 +11,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,8 +27,7 @@ from campaign.layout import Layout
 from campaign.ports import Clock, Generator, Staged
 
 SCALARS = frozenset({bool, int, float, str})
-AS_THEY_ARE = frozenset({("f8", float), ("str", str)})
-"""(declared type, Python type) of measurements that need no conversion."""
+INT64 = range(-(2**63), 2**63)
 
 PREPARE = "prepare"
 """The first phase of a job without stages; whoever knows that it has begun knows that."""
@@ -68,11 +67,15 @@ class Attempt:
         self._stages = cast("Staged", generator) if staged else None
         self._lead = lead
         self._stopwatch = _Stopwatch(clock, report)
-        self._scratch = Layout(directory).unfinished / f"{uuid.uuid4().hex}{Path(task.product).suffix}"
         self._started_ms: int | None = None
         self._made: Any = None  # what a stage hands to the next
         self._error: Exception | None = None
         self._failed_in = ""
+
+    @cached_property
+    def _scratch(self) -> Path:
+        """The temporary name of the product."""
+        return Layout(self._directory).unfinished / f"{uuid.uuid4().hex}{Path(self.task.product).suffix}"
 
     def load(self) -> None:
         """Read and decode the input."""
@@ -95,16 +98,21 @@ class Attempt:
         if self.task.product:
             with suppress(OSError):
                 self._scratch.unlink(missing_ok=True)
-        record = replace(
-            blank_record(self.task, self._generator.version, self._started_ms or self._clock.now_ms()),
+        if self._error is None:
+            outcome = Outcome.COMPLETED
+        else:
+            outcome = Outcome.MISSING_INPUT if isinstance(self._error, InputError) else Outcome.FAILED
+            found = {"failure": explain(self._error, self._failed_in, self._directory)}
+        return blank_record(
+            self.task,
+            self._generator.version,
+            self._started_ms or self._clock.now_ms(),
+            outcome=outcome,
             duration_s=self._stopwatch.spent_s,
             phases_s=self._stopwatch.phases,
             peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            **found,
         )
-        if self._error is None:
-            return replace(record, outcome=Outcome.COMPLETED, **found)
-        outcome = Outcome.MISSING_INPUT if isinstance(self._error, InputError) else Outcome.FAILED
-        return replace(record, outcome=outcome, failure=explain(self._error, self._failed_in, self._directory))
 
     def _act(self, phase: str, act: Callable[..., Any], *given: Any) -> Any:
         """Time a stage and catch what it raises; after an error the later stages have nothing to do."""
@@ -161,14 +169,20 @@ class Attempt:
         return {"products": (product,), "measurements": measurements, "notes": (note,) if note else ()}
 
 
-def blank_record(task: Task, generator_version: str, started_ms: int) -> Record:
-    """The record of an attempt that has begun and of which nothing else is known yet."""
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return socket.gethostname()
+
+
+def blank_record(task: Task, generator_version: str, started_ms: int, **known: Any) -> Record:
+    """The record of an attempt that has begun and of which nothing else is known than the fields `known`."""
+    blank = {"outcome": Outcome.INTERRUPTED, "duration_s": 0.0}
     return Record(
+        **{**blank, **known},
         job=task.job,
         name=task.name,
         attempt=task.attempt,
         batch=task.batch,
-        outcome=Outcome.INTERRUPTED,
         task_fingerprint=task.task_fingerprint,
         resolved_config_hash=task.resolved_config_hash,
         fingerprint_version=FINGERPRINT_VERSION,
@@ -178,8 +192,7 @@ def blank_record(task: Task, generator_version: str, started_ms: int) -> Record:
         generator=task.generator,
         generator_version=generator_version,
         started_ms=started_ms,
-        duration_s=0.0,
-        node=socket.gethostname(),
+        node=_host(),
         pid=os.getpid(),
     )
 
@@ -188,7 +201,7 @@ def interrupted_record(task: Task, started_ms: int, lost_ms: int | None = None) 
     """The record of an attempt that was begun and whose worker is gone, since `lost_ms` where that is known."""
     failure = Failure("WorkerLost", Code.INTERRUPTED, "the worker was lost while the job ran", blames_job=False)
     seconds = 0.0 if lost_ms is None else max(lost_ms - started_ms, 0) / 1000
-    return replace(blank_record(task, "", started_ms), outcome=Outcome.INTERRUPTED, failure=failure, duration_s=seconds)
+    return blank_record(task, "", started_ms, failure=failure, duration_s=seconds)
 
 
 def explain(error: BaseException, phase: str, directory: Path | None = None) -> Failure:
@@ -256,13 +269,20 @@ def checked(declared: Sequence[Variable], measured: Mapping[str, Any], *, whole:
         if (type(value) not in SCALARS or wanted) and np.shape(value) != wanted:
             raise _undeclared(name, f"has shape {np.shape(value)} and is declared with {wanted}")
         try:
-            if (known[name].dtype, type(value)) in AS_THEY_ARE:
+            if _is_plain(value, known[name].dtype):
                 found[name] = _plain(value)
             else:
                 found[name] = _plain(_converted(np.asarray(value), known[name].dtype))
         except (TypeError, ValueError, OverflowError) as error:
             raise _undeclared(name, f"does not fit its declared type {known[name].dtype}: {error}") from error
     return found
+
+
+def _is_plain(value: Any, dtype: str) -> bool:
+    """Whether a measurement is what it is declared as without conversion."""
+    if type(value) is int:
+        return dtype == "i8" and value in INT64
+    return (type(value) is float and dtype == "f8") or (type(value) is str and dtype == "str")
 
 
 def _converted(value: npt.NDArray[Any], dtype: str) -> Any:

@@ -116,14 +116,14 @@ class Launcher(Protocol):
 class Journal(Protocol):
     """What a worker did, on disk before anybody hears of it."""
 
-    def started(self, task: Task, at_ms: int) -> None:
-        """Note that an attempt begins."""
+    def started(self, tasks: Sequence[Task], at_ms: int) -> None:
+        """Note that attempts begin."""
 
-    def ended(self, record: Record) -> None:
-        """Note how it ended."""
+    def ended(self, records: Sequence[Record]) -> None:
+        """Note how attempts ended."""
 
-    def returned(self, task: Task) -> None:
-        """Note that it was not begun after all."""
+    def returned(self, tasks: Sequence[Task]) -> None:
+        """Note that they were not begun after all."""
 
     def close(self) -> None:
         """Make everything durable and close."""

@@ -49,7 +49,7 @@ def test_journals_of_before_the_growth_are_settled_under_their_own_numbers(ran, 
     journal = JournalFile(JournalDirectory(Layout(ran).journals).file("killed"))
     for number in artifacts.numbers():
         for record in artifacts.read(number).records:
-            journal.ended(record.concluded(""))
+            journal.ended([record.concluded("")])
     journal.close()
     shutil.rmtree(ran / "batches")
     (ran / "metadata" / "campaign.db").unlink()

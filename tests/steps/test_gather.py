@@ -162,9 +162,9 @@ def test_journals_of_killed_workers_are_settled(world):
     journal = JournalFile(world.journals.file("w0"))
     for job in (0, 1, 2):
         task = world.plan.task(job, 1, 0)
-        journal.started(task, 1000)
+        journal.started([task], 1000)
         if job < 2:
-            journal.ended(replace(world.record(job), verdict=""))
+            journal.ended([replace(world.record(job), verdict="")])
     journal.close()
     with world.journals.file("w0").open("ab") as file:
         file.write(b'{"end": {"job": 3, "na')  # torn by the kill
@@ -180,7 +180,7 @@ def test_journals_of_killed_workers_are_settled(world):
 def test_journals_of_another_science_are_not_believed(world):
     world.open()
     journal = JournalFile(world.journals.file("w0"))
-    journal.ended(replace(world.record(0), task_fingerprint="0" * 64))
+    journal.ended([replace(world.record(0), task_fingerprint="0" * 64)])
     journal.close()
     assert world.open().table.row(0).state is State.PENDING
 

@@ -7,7 +7,7 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -31,19 +31,19 @@ class JournalFile:
         self._torn = False
         self._synced = time.monotonic()
 
-    def started(self, task: Task, at_ms: int) -> None:
-        """Note that an attempt begins."""
-        self._append({"start": [task.job, task.attempt, task.batch, at_ms]})
+    def started(self, tasks: Sequence[Task], at_ms: int) -> None:
+        """Note that attempts begin."""
+        self._append({"start": (task.job, task.attempt, task.batch, at_ms)} for task in tasks)
         reach("journal.started")
 
-    def ended(self, record: Record) -> None:
-        """Note how it ended."""
-        self._append({"end": record})
+    def ended(self, records: Sequence[Record]) -> None:
+        """Note how attempts ended."""
+        self._append({"end": record} for record in records)
         reach("journal.ended")
 
-    def returned(self, task: Task) -> None:
-        """Note that it was not begun after all."""
-        self._append({"back": [task.job, task.attempt]})
+    def returned(self, tasks: Sequence[Task]) -> None:
+        """Note that they were not begun after all."""
+        self._append({"back": (task.job, task.attempt)} for task in tasks)
 
     def close(self) -> None:
         """Make everything durable and close."""
@@ -51,8 +51,8 @@ class JournalFile:
             os.fsync(self._handle)
             os.close(self._handle)
 
-    def _append(self, line: dict[str, object]) -> None:
-        data = encode(line) + b"\n"
+    def _append(self, lines: Iterable[dict[str, object]]) -> None:
+        data = b"".join(encode(line) + b"\n" for line in lines)
         with self._lock:
             self._write(data)
             if time.monotonic() - self._synced > SYNC_INTERVAL_S:
@@ -60,7 +60,7 @@ class JournalFile:
                 self._synced = time.monotonic()
 
     def _write(self, data: bytes) -> None:
-        """Append a whole line; after a line that a full disk tore, begin on a new one."""
+        """Append whole lines; after a line that a full disk tore, begin on a new one."""
         if self._torn:
             data = b"\n" + data
         self._torn = True

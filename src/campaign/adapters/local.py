@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +93,8 @@ class SlotProcess:
         """`troubles` are the files in which its ranks leave their last words."""
         self._command, self._listener, self._log, self._troubles = command, listener, log, tuple(troubles)
         self._channel: socket.socket | None = None
-        self._buffer = b""
+        self._lines: deque[bytes] = deque()  # whole messages that were read
+        self._rest = b""  # the beginning of another one
         with log.open("ab") as output:
             self._said_from = output.tell()
             self._process = subprocess.Popen(
@@ -116,15 +118,15 @@ class SlotProcess:
         deadline = time.monotonic() + timeout_s
         if self._channel is None and not self._accepted(deadline):
             return None
-        while b"\n" not in self._buffer:
+        while not self._lines:
             data = self._read(max(0.0, deadline - time.monotonic()))
             if data is None:
                 return None
             if not data:
                 raise EOFError(f"slot process {self.pid} is gone")
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        message: Mapping[str, Any] = decode(line)
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            self._lines.extend(lines)
+        message: Mapping[str, Any] = decode(self._lines.popleft())
         return message
 
     def _accepted(self, deadline: float) -> bool:

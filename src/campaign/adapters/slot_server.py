@@ -6,6 +6,7 @@ A thread of its own hands jobs over, hears what becomes of them, and ends the pr
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -57,6 +58,7 @@ class SlotServer:
         self.unwanted = ""  # why it is to end
         self._staged = False
         self._pace = Pace()
+        self._ends: list[tuple[HandedLease, Record]] = []  # that nobody has heard of
 
     def run(self, tasks: Sequence[Task], emit: Emit, stopped: Callable[[], bool]) -> list[int]:
         """Work off `tasks`; returns the jobs that were not begun when stopped. OSError where the journal can't be written."""
@@ -113,8 +115,9 @@ class SlotServer:
             for given in self._given.values():
                 if not given.touched:
                     with suppress(OSError):
-                        self._journal.returned(given.task)
+                        self._journal.returned([given.task])
             self._given.clear()
+            self._ends.clear()
             self._discard(again=False)
         finally:
             with self._changed:
@@ -132,6 +135,7 @@ class SlotServer:
             self._end_head(error.failure)
         except EOFError:
             self._settle_death()
+        self._tell_ends()
         self._close_leases()
 
     # Out: jobs to the process.
@@ -159,6 +163,9 @@ class SlotServer:
                 fresh.append(self._give(lease.waiting.popleft(), lease))
                 room -= 1
         if fresh:
+            self._journal.started([given.task for given in fresh], fresh[0].started_ms)
+            if len(self._given) == len(fresh):
+                self._tell_start(fresh[0])
             self._ensure_ready()
             if any(given.lease.stopped() for given in fresh):  # it may have taken long
                 self._take_back(fresh)
@@ -173,12 +180,8 @@ class SlotServer:
         return self._pace.ahead(STAGES if self._staged else 1)
 
     def _give(self, task: Task, lease: HandedLease) -> Given:
-        started_ms = self._clock.now_ms()
-        self._journal.started(task, started_ms)
-        given = self._given[task.job] = Given(task, lease, started_ms)
+        given = self._given[task.job] = Given(task, lease, self._clock.now_ms())
         lease.given += 1
-        if len(self._given) == 1:
-            self._tell_start(given)
         return given
 
     def _tell_start(self, given: Given) -> None:
@@ -228,12 +231,17 @@ class SlotServer:
     def _listen(self) -> None:
         process = self.process
         assert process is not None
+        if rest_s := self._pace.rest_s(len(self._given)):
+            time.sleep(rest_s)
         message = process.receive(POLL_S)
         if message is None and not process.alive():  # a child of its may still hold the channel
             raise EOFError
         while message is not None:
             self._take(message)
             message = process.receive(0) if self.process is process else None
+        for given in self._given.values():
+            if given.begun:
+                self._tell_start(given)
         if self.process is process:
             self._end_overruns(process)
 
@@ -245,7 +253,6 @@ class SlotServer:
                 given.begun = given.touched = True
                 if not given.phase:
                     given.since_s, given.phase = now, "prepare"
-                self._tell_start(given)
             case "phase":
                 given = self._given[message["job"]]
                 given.touched = True
@@ -263,21 +270,28 @@ class SlotServer:
 
     def _take_back(self, unbegun: Sequence[Given]) -> None:
         """Jobs that the process did not begin wait again, or are left where their lease was stopped."""
+        if unbegun:
+            self._journal.returned([given.task for given in unbegun])
         for given in reversed(unbegun):
             del self._given[given.task.job]
             given.lease.given -= 1
-            self._journal.returned(given.task)
             if self.unwanted or given.lease.stopped():
                 given.lease.left.append(given.task.job)
             else:
                 given.lease.waiting.appendleft(given.task)
 
     def _end(self, given: Given, record: Record) -> None:
-        self._tell_start(given)
         del self._given[given.task.job]
-        given.lease.given -= 1
-        self._journal.ended(record)
-        given.lease.emit({"event": "ended", "record": record})
+        self._ends.append((given.lease, record))
+
+    def _tell_ends(self) -> None:
+        """Write down how attempts ended, then tell."""
+        if self._ends:
+            self._journal.ended([record for _, record in self._ends])
+        for lease, record in self._ends:
+            lease.given -= 1
+            lease.emit({"event": "ended", "record": record})
+        self._ends.clear()
 
     def _close_leases(self) -> None:
         with self._changed:

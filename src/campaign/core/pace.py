@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-AHEAD_S, AHEAD_MAX = 0.05, 64
+AHEAD_S, AHEAD_MAX = 0.05, 256
 """Work that a slot has in its hands where jobs are short, and how many jobs at most."""
+
+REST_S = 0.005
+"""Longest time for which a slot with short jobs is left alone, so that several ends are heard at once."""
 
 SMOOTHING = 0.1
 
@@ -30,3 +33,9 @@ class Pace:
         if self._interval_s is None or self._interval_s >= AHEAD_S:
             return least
         return max(least, min(AHEAD_MAX, int(AHEAD_S / max(self._interval_s, 1e-4)) + 1))
+
+    def rest_s(self, held: int) -> float:
+        """Seconds for which nothing new need be handed over or heard, where the slot has `held` jobs in its hands."""
+        if self._interval_s is None or self._interval_s >= REST_S:
+            return 0.0
+        return min(REST_S, self._interval_s * held / 2)
