@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSION
-from campaign.core.model import Failure, Outcome, Product, Record, Task, Variable
+from campaign.core.model import Failure, Outcome, Product, Record, State, Task, Variable
 from campaign.crashpoints import reach
 from campaign.durable import fsync_directory, fsync_file, sha256_of
 from campaign.errors import CampaignError, Code, InputError, JobError, ProductError, StorageError
@@ -100,6 +100,7 @@ class Attempt:
                 self._scratch.unlink(missing_ok=True)
         if self._error is None:
             outcome = Outcome.COMPLETED
+            found["verdict"] = State.COMPLETED.word
         else:
             outcome = Outcome.MISSING_INPUT if isinstance(self._error, InputError) else Outcome.FAILED
             found = {"failure": explain(self._error, self._failed_in, self._directory)}

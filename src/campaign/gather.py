@@ -247,7 +247,7 @@ class Gatherer:
                 if self.table.fold(record):
                     self._speakers[record.job] = record
         if commits:
-            self._ledger.record(commits, {job: self.table.row(job) for job in jobs})
+            self._ledger.record(commits, self.table.rows(sorted(jobs)))
             reach("ledger.recorded")
         if len(self._speakers) > SPEAKERS_KEPT:
             self._flush()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from campaign.core.lifecycle import JobTable, Row
+from campaign.core.lifecycle import JobTable
 from campaign.core.model import Failure, Lease, Node, Point, Record, Slot, State, Task, Variable
 
 
@@ -302,8 +302,8 @@ class Commit:
 class Ledger(Protocol):
     """The index of committed artifacts and of attempts: a projection, rebuilt when it is lost."""
 
-    def record(self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, Row]) -> None:
-        """Index committed artifacts and the rows of the job table that follow, in one transaction."""
+    def record(self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Iterable[tuple[int, ...]]) -> None:
+        """Index committed artifacts and the rows of the job table that follow, as `JobTable.rows` gives them, in one transaction."""
 
     def jobs(self, size: int) -> JobTable:
         """The job table of a campaign with `size` jobs."""

@@ -1,6 +1,7 @@
 import sqlite3
 import subprocess
 import sys
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ RECORDS = [make_record(0), make_record(1, Outcome.FAILED)]
 ROWS = {0: Row(State.COMPLETED, 1, 42), 1: Row(State.FAILED, 1, 42, 1, 0)}
 
 
+def as_rows(rows):
+    return [(job, *astuple(row)) for job, row in rows.items()]
+
+
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "campaign.db"
@@ -31,7 +36,7 @@ def book(path):
 
 
 def test_what_is_recorded_is_there_after_opening_again(book, path):
-    book.record([(COMMIT, RECORDS)], ROWS)
+    book.record([(COMMIT, RECORDS)], as_rows(ROWS))
     book.put("flushed", "1")
     book.close()
     again = SqliteLedger(path)
@@ -47,20 +52,20 @@ def test_what_is_recorded_is_there_after_opening_again(book, path):
 
 def test_recording_twice_is_recording_once(book):
     for _ in range(2):
-        book.record([(COMMIT, RECORDS)], ROWS)
+        book.record([(COMMIT, RECORDS)], as_rows(ROWS))
     assert book.batches_after(0) == [(1, 42)]
     assert len(book.failures(10)) == 1
 
 
 def test_a_transaction_is_whole_or_not_at_all(book):
     with pytest.raises(TypeError):
-        book.record([(COMMIT, RECORDS)], {0: ROWS[0], 1: "not a row"})
+        book.record([(COMMIT, RECORDS)], [*as_rows({0: ROWS[0]}), "not a row"])
     assert book.known_batches() == set()
     assert book.jobs(2).row(0) == Row(State.PENDING)
 
 
 def test_a_reader_sees_counts_and_failures(book, path):
-    book.record([(COMMIT, RECORDS)], ROWS)
+    book.record([(COMMIT, RECORDS)], as_rows(ROWS))
     book.close()
     seen = ledger.view(path, 10)
     assert seen.counts[State.COMPLETED] == 1
@@ -92,7 +97,7 @@ def test_a_disk_that_is_full_is_told(book, monkeypatch):
     book._db.execute("PRAGMA max_page_count = 1")
     many = [make_record(n, Outcome.FAILED, name="x" * 500) for n in range(2000)]
     with pytest.raises(StorageError, match="full"):
-        book.record([(COMMIT, many)], dict.fromkeys(range(2000), ROWS[1]))
+        book.record([(COMMIT, many)], as_rows(dict.fromkeys(range(2000), ROWS[1])))
 
 
 def test_a_ledger_that_is_damaged_inside_is_told(book, path):

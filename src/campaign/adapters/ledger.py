@@ -5,14 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from campaign.core.lifecycle import JobTable, Row
+from campaign.core.lifecycle import JobTable
 from campaign.core.model import Record, State
 from campaign.errors import Code, FormatError, StorageError
 from campaign.ports import Commit
@@ -91,7 +91,7 @@ class SqliteLedger:
         """Close the connection."""
         self._db.close()
 
-    def record(self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Mapping[int, Row]) -> None:
+    def record(self, commits: Sequence[tuple[Commit, Sequence[Record]]], rows: Iterable[tuple[int, ...]]) -> None:
         """Index committed artifacts and the rows of the job table that follow, in one transaction."""
         with self._writing():
             for commit, records in commits:
@@ -102,10 +102,7 @@ class SqliteLedger:
                 self._db.executemany(
                     "INSERT OR IGNORE INTO attempt VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", map(_attempt_row, records)
                 )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                ((job, *astuple(row)) for job, row in rows.items()),
-            )
+            self._db.executemany("INSERT OR REPLACE INTO job VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

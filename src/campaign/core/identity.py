@@ -71,6 +71,7 @@ AXIS_DIRECTORIES = {"realization": "r{:04d}"}
 AXIS_WORDS = {"realization": "r{:04d}", "redshift": "z{:.3f}"}
 
 
+@lru_cache(maxsize=1 << 16, typed=True)
 def axis_word(axis: str, value: Scalar) -> str:
     """How a value stands in a name: `r0003`, `z1.100`, `dt0.001`."""
     template = AXIS_WORDS.get(axis)
@@ -95,7 +96,13 @@ def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
     one. Axes that the scheme leaves out, and that give no directory, are appended, so that names never collide.
     """
     fields = {**words, **{axis: axis_word(axis, value) for axis, value in point.items()}}
-    name = _filled(scheme, fields)
-    directories = [AXIS_DIRECTORIES[a].format(point[a]) for a in point if a in AXIS_DIRECTORIES]
-    left_out = [fields[a] for a in point if f"{{{a}}}" not in scheme and a not in AXIS_DIRECTORIES]
-    return "/".join([*directories, "_".join([name, *left_out])])
+    directories, left_out = _placed(scheme, tuple(point))
+    name = "_".join([_filled(scheme, fields), *[fields[axis] for axis in left_out]])
+    return "/".join([*[AXIS_DIRECTORIES[axis].format(point[axis]) for axis in directories], name])
+
+
+@lru_cache(maxsize=16)
+def _placed(scheme: str, axes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The axes that give directories, and those that are appended to the name."""
+    directories = tuple(axis for axis in axes if axis in AXIS_DIRECTORIES)
+    return directories, tuple(axis for axis in axes if f"{{{axis}}}" not in scheme and axis not in AXIS_DIRECTORIES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -63,13 +64,19 @@ class Verdict:
     another_node: bool = False
 
 
+_FINAL = {outcome: Verdict(move(State.RUNNING, verb)) for outcome, verb in _FINAL_MOVE.items()}
+"""What becomes of a job that is not tried again."""
+
+_COMPLETED = State.COMPLETED.word
+
+
 def judge(record: Record, failures: int, interruptions: int, policy: Execution) -> Verdict:
     """Decide about a job after an attempt, by the rule of the failure's class.
 
     `failures` and `interruptions` count the attempts of the job that ended so, this one included: what the job is
     blamed for and what happened to it have separate budgets, and both are bounded.
     """
-    final = Verdict(move(State.RUNNING, _FINAL_MOVE[record.outcome]))
+    final = _FINAL[record.outcome]
     if record.outcome in (Outcome.COMPLETED, Outcome.MISSING_INPUT):
         return final
     rule = policy.rules[FailureClass.ERROR if record.failure is None else class_of(record.failure)]
@@ -144,6 +151,8 @@ class JobTable:
 
     def judge(self, record: Record, policy: Execution) -> Verdict:
         """Decide about the record's job as if the record were folded in."""
+        if record.outcome is Outcome.COMPLETED:
+            return _FINAL[record.outcome]
         counted = _counted(record)
         failures, interruptions = (getattr(self, n).item(record.job) + (n in counted) for n in COUNTS[:2])
         return judge(record, failures, interruptions, policy)
@@ -151,6 +160,9 @@ class JobTable:
     def fold(self, record: Record) -> bool:
         """Take a record with its verdict in; True where it now speaks for the job."""
         job, revokes = record.job, record.outcome is Outcome.REVOKED
+        if record.verdict == _COMPLETED and not self.revoked.item(job) and self.state.item(job) != State.COMPLETED:
+            self.state[job], self.attempt[job], self.batch[job] = State.COMPLETED, record.attempt, record.batch
+            return True  # as nearly every record
         place = (record.attempt, record.batch)
         if place <= (self.revoked.item(job), self.revoked_in.item(job)):
             return False
@@ -171,8 +183,13 @@ class JobTable:
 
     def row(self, job: int) -> Row:
         """What is known of one job."""
-        state, *numbers = (getattr(self, field.name).item(job) for field in fields(self))
+        ((_, state, *numbers),) = self.rows([job])
         return Row(State(state), *numbers)
+
+    def rows(self, jobs: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """(job, the fields of `Row`) of each of these jobs."""
+        index = np.asarray(jobs, np.int64)
+        return zip(jobs, *(getattr(self, field.name)[index].tolist() for field in fields(self)), strict=True)
 
 
 def _counted(record: Record) -> tuple[str, ...]:

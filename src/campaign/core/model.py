@@ -140,10 +140,12 @@ class Record:
     pid: int = 0
     peak_memory_bytes: int = 0  # of the slot process, up to the end of this attempt
     notes: tuple[str, ...] = ()  # what a reader should know, such as "replaced an orphaned product"
-    verdict: str = ""  # state of the job that the coordinator concluded from this attempt; empty until it did
+    verdict: str = ""  # the state of the job that follows; the coordinator decides where the attempt did not complete
 
     def concluded(self, verdict: str) -> Record:
         """The record with a verdict; `replace` would look at every field anew."""
+        if verdict == self.verdict:
+            return self
         *values, _ = (getattr(self, name) for name in Record.__slots__)
         return Record(*[*values, verdict])
 

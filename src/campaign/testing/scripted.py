@@ -121,6 +121,58 @@ class Measuring(Scripted):
         """There is nothing to prove."""
 
 
+class IdleOptions(BaseModel):
+    """How long the jobs take."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    seconds: float = 0.0
+    """Mean time of a job."""
+    spread: float = 0.0
+    """By which part of it a job takes longer or less, evenly distributed."""
+
+
+class Idle:
+    """Sleeps, if it is told to, and measures one number: what an engine costs shows on such jobs."""
+
+    name = "idle"
+    version = "1"
+    suffix = ""
+    options = IdleOptions
+    incidental = ("seconds", "spread")
+
+    def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        return ()
+
+    def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
+        return {}
+
+    def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
+        return ()
+
+    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
+        return (Variable("number", "i8", "1", "a number"),)
+
+    def environment(self, directory: str) -> dict[str, str]:
+        return {}
+
+    def warm_up(self, config: Mapping[str, Any]) -> None:
+        """There is nothing to warm up."""
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        if task.config["seconds"]:
+            time.sleep(idle_s(task.config["seconds"], task.config["spread"], task.seed))
+        return {"number": task.seed % 1000}
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        """There is nothing to prove."""
+
+
+def idle_s(seconds: float, spread: float, seed: int) -> float:
+    """Time of a job that takes `seconds` on the average."""
+    return seconds * (1 + spread * (2 * (seed % 1009) / 1008 - 1))
+
+
 class StagedScripted(Scripted):
     """The scripted generator in stages; `seconds` is the time of `compute`.
 
