@@ -27,6 +27,7 @@ from campaign.layout import Layout
 from campaign.ports import Clock, Generator, Staged
 
 SCALARS = frozenset({bool, int, float, str})
+NOWHERE = Path(os.devnull)
 INT64 = range(-(2**63), 2**63)
 
 PREPARE = "prepare"
@@ -74,7 +75,9 @@ class Attempt:
 
     @cached_property
     def _scratch(self) -> Path:
-        """The temporary name of the product."""
+        """The temporary name of the product; nowhere if there is none."""
+        if not self.task.product:
+            return NOWHERE
         return Layout(self._directory).unfinished / f"{uuid.uuid4().hex}{Path(self.task.product).suffix}"
 
     def load(self) -> None:

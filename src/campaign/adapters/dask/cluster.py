@@ -25,13 +25,14 @@ from campaign.adapters.dask.worker import (
     JOIN,
     Describe,
     MakeSupervisor,
+    Said,
     SlotsPlugin,
     run_job,
     run_lease,
 )
-from campaign.core.model import JobCall, Lease, Node, Record, Slot
+from campaign.core.model import JobCall, Lease, Node, Slot
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
-from campaign.wire import convert, decode, encode
+from campaign.wire import decode, encode
 
 logger = logging.getLogger("campaign")
 
@@ -289,24 +290,22 @@ class DaskCluster:
         self._granted[lease] = worker
         return True
 
-    async def _receive(self, lease: int, bodies: Sequence[bytes], worker: str, **_: object) -> None:
-        # Dask removes the worker whose stream handler raises.
-        for body in bodies:
-            try:
-                self._hear(lease, decode(body), worker)
-            except Exception as error:  # noqa: BLE001
-                asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
+    async def _receive(self, lease: int, body: bytes, worker: str, **_: object) -> None:
+        try:
+            for said in decode(body, list[Said]):
+                self._hear(lease, said, worker)
+        except Exception as error:  # noqa: BLE001 - Dask removes the worker whose stream handler raises
+            asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
 
-    def _hear(self, lease: int, message: Mapping[str, Any], worker: str) -> None:
-        match message["event"]:
-            case "started":
-                self._events.put_nowait(JobStarted(message["job"], message["attempt"], worker, message["at_ms"]))
-            case "ended":
-                self._events.put_nowait(JobEnded(convert(message["record"], Record)))
-            case "returned":
-                self._return(lease, tuple(message["unstarted"]))
-            case "broken":
-                self._lose(lease, message["error"])
+    def _hear(self, lease: int, said: Said, worker: str) -> None:
+        if said.record is not None:
+            self._events.put_nowait(JobEnded(said.record))
+        elif said.event == "started":
+            self._events.put_nowait(JobStarted(said.job, said.attempt, worker, said.at_ms))
+        elif said.event == "returned":
+            self._return(lease, said.unstarted)
+        elif said.event == "broken":
+            self._lose(lease, said.error)
 
     def _return(self, lease: int, unstarted: tuple[int, ...] | None) -> None:
         if lease in self._flying:

@@ -9,13 +9,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 from distributed import Worker, WorkerPlugin, get_worker
 from distributed.utils import sync
 
-from campaign.core.model import Node, Task, slot_from_json
+from campaign.core.model import Node, Record, Task, slot_from_json
 from campaign.ports import Supervisor
 from campaign.wire import decode, encode
 
@@ -74,19 +74,32 @@ class _Outbox:
 
     def __init__(self, worker: Worker, lease: int) -> None:
         self._worker, self._lease = worker, lease
-        self._said: deque[bytes] = deque()
+        self._said: deque[Mapping[str, Any]] = deque()
 
     def __call__(self, message: Mapping[str, Any]) -> None:
-        self._said.append(encode(message))
+        self._said.append(message)
         if len(self._said) == 1:  # or a callback is on its way already, or it has just emptied us
             self._worker.loop.add_callback(self._send)
 
     def _send(self) -> None:
-        bodies = []
+        messages = []
         while self._said:
-            bodies.append(self._said.popleft())
-        if bodies:
-            self._worker.batched_send({"op": EVENT, "lease": self._lease, "bodies": bodies})
+            messages.append(self._said.popleft())
+        if messages:
+            self._worker.batched_send({"op": EVENT, "lease": self._lease, "body": encode(messages)})
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a lease told the coordinator, as it arrives."""
+
+    event: str  # started, ended, returned, broken
+    record: Record | None = None  # ended
+    job: int = -1  # started
+    attempt: int = 0
+    at_ms: int = 0
+    unstarted: tuple[int, ...] = ()  # returned
+    error: str = ""  # broken
 
 
 class SlotsPlugin(WorkerPlugin):
