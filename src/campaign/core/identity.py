@@ -67,7 +67,9 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.\-]+", "_", text.lower()).strip("_.-") or "campaign"
 
 
-AXIS_DIRECTORIES = {"realization": "r{:04d}"}
+AXIS_DIRECTORIES = frozenset({"realization"})
+"""Axes each of whose values has a directory of its own, named by its word."""
+
 AXIS_WORDS = {"realization": "r{:04d}", "redshift": "z{:.3f}"}
 
 
@@ -95,14 +97,15 @@ def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
     `{axis}` in the scheme stands for the axis' word, every other field for the entry of `words`; KeyError on an unknown
     one. Axes that the scheme leaves out, and that give no directory, are appended, so that names never collide.
     """
-    fields = {**words, **{axis: axis_word(axis, value) for axis, value in point.items()}}
-    directories, left_out = _placed(scheme, tuple(point))
-    name = "_".join([_filled(scheme, fields), *[fields[axis] for axis in left_out]])
-    return "/".join([*[AXIS_DIRECTORIES[axis].format(point[axis]) for axis in directories], name])
+    fields = dict(words)
+    for axis, value in point.items():
+        fields[axis] = axis_word(axis, value)
+    return _filled(_whole(scheme, tuple(point)), fields)
 
 
 @lru_cache(maxsize=16)
-def _placed(scheme: str, axes: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The axes that give directories, and those that are appended to the name."""
-    directories = tuple(axis for axis in axes if axis in AXIS_DIRECTORIES)
-    return directories, tuple(axis for axis in axes if f"{{{axis}}}" not in scheme and axis not in AXIS_DIRECTORIES)
+def _whole(scheme: str, axes: tuple[str, ...]) -> str:
+    """`scheme` with directories before it, and behind it the axes that it leaves out."""
+    directories = [f"{{{axis}}}/" for axis in axes if axis in AXIS_DIRECTORIES]
+    left_out = [f"_{{{a}}}" for a in axes if f"{{{a}}}" not in scheme and a not in AXIS_DIRECTORIES]
+    return "".join([*directories, scheme, *left_out])
