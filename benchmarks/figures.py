@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass
@@ -54,6 +57,60 @@ def timed(*command: str, codes: tuple[int, ...] = (0,), environment: dict[str, s
     if done.returncode not in codes:
         raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     return seconds
+
+
+class Run:
+    """A coordinator at work on the campaign."""
+
+    def __init__(self, path: Path, directory: Path) -> None:
+        self._progress = directory / "metadata" / "progress.json"
+        self._progress.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off"]
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    def ended(self) -> int:
+        """Attempts that ended in this run."""
+        try:
+            return int(json.loads(self._progress.read_text())["done_this_run"])
+        except (OSError, ValueError, KeyError):
+            return 0
+
+    def wait_for(self, ended: int) -> float:
+        """Seconds until so many attempts have ended; RuntimeError where the run ends before."""
+        begin = time.monotonic()
+        while self.ended() < ended:
+            if self.process.poll() is not None:
+                raise RuntimeError(f"the run ended:\n{self.process.communicate()[1][-2000:]}")
+            time.sleep(0.05)
+        return time.monotonic() - begin
+
+    def finish(self) -> None:
+        """Wait until it has ended; RuntimeError where it did not end well."""
+        said = self.process.communicate()[1]
+        if self.process.returncode:
+            raise RuntimeError(f"the run ended with {self.process.returncode}:\n{said[-2000:]}")
+
+    def stop(self) -> float:
+        """Let it drain and end; its peak memory in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def records_of(directory: Path) -> list[Any]:
+    """Records of a campaign that has run, in the order in which they began."""
+    from campaign.adapters.artifacts import ArtifactStore
+
+    store = ArtifactStore(directory)
+    found = [record for number in store.numbers() for record in store.read(number).records]
+    return sorted(found, key=lambda record: record.started_ms)
+
+
+def scripted_environment() -> dict[str, str]:
+    """Variables by which the generators of the tests are found."""
+    plugins = str(Path(__file__).parents[1] / "tests" / "plugins")
+    return {"PYTHONPATH": os.pathsep.join([plugins, os.environ.get("PYTHONPATH", "")])}
 
 
 def table(figures: list[Figure]) -> str:

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from figures import Figure, machine, report, timed
+from figures import Figure, machine, records_of, report, timed
 
 YAML = """
 campaign: {{name: {name}}}
@@ -27,6 +27,12 @@ execution: {{order: realization_major, timeout_hours: 0.5}}
 resources: {{slots: {slots}, threads_per_rank: {threads}}}
 outputs: {{base_path: {root}/campaigns}}
 """
+
+CACHE = {
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
+}  # fmt: skip
+"""How JAX's compilation cache takes every program, wherever it lies."""
 
 ONE_MOCK = """
 import json, sys
@@ -57,20 +63,11 @@ def run(path: Path) -> float:
     return timed(sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off")
 
 
-def records_of(root: Path, name: str) -> list:
-    """Records of a campaign that has run, in the order in which they ended."""
-    from campaign.adapters.artifacts import ArtifactStore
-
-    store = ArtifactStore(root / "campaigns" / f"v1.0_{name}")
-    found = [record for number in store.numbers() for record in store.read(number).records]
-    return sorted(found, key=lambda record: record.started_ms)
-
-
 def steady(root: Path, name: str, realizations: int, box_size: float) -> tuple[Figure, Figure, int]:
     """(wall time over computing time, mocks an hour, host haloes) of a campaign in one slot, its first jobs left out."""
     make_inputs(root, realizations, box_size)
     run(write_config(root, name, realizations, box_size))
-    records = records_of(root, name)[3:]
+    records = records_of(root / "campaigns" / f"v1.0_{name}")[3:]
     begins = [record.started_ms / 1000 for record in records]
     intervals = [after - before for before, after in itertools.pairwise(begins)][1:-2]
     computing = statistics.median(record.phases_s["compute"] for record in records)
@@ -94,9 +91,10 @@ def one_process_each(root: Path, name: str, processes: int) -> Figure:
     """Mocks an hour of one process after another, each with the compilation cache of the campaign `name`."""
     cache = root / "campaigns" / f"v1.0_{name}" / "cache" / "jax"
     environment = {
-        **os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1", "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
-    }  # fmt: skip
+        **os.environ,
+        **CACHE,
+        "JAX_COMPILATION_CACHE_DIR": str(cache),
+    }
     path, rates = root / f"{name}.yaml", []
     for n in range(processes):
         with tempfile.TemporaryDirectory() as into:

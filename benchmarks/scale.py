@@ -8,20 +8,18 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from figures import Figure, machine, report, timed
+from figures import Figure, Run, machine, report, scripted_environment, timed
 
-REPOSITORY = Path(__file__).parents[1]
 YAML = """
 campaign: {{name: scale}}
 science: {{realizations: {realizations}, redshifts: [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0]}}
-generator: measuring
+generator: idle
 resources: {{slots: 2}}
 outputs: {{base_path: {base}}}
 """
@@ -33,39 +31,6 @@ begin = time.perf_counter()
 plan = opening.lay_out(*opening.read_config(Path(sys.argv[1])))
 print(json.dumps([time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))
 """
-
-
-class Run:
-    """A coordinator at work on the campaign."""
-
-    def __init__(self, path: Path, directory: Path) -> None:
-        self._progress = directory / "metadata" / "progress.json"
-        self._progress.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off"]
-        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-    def ended(self) -> int:
-        """Attempts that ended in this run."""
-        try:
-            return int(json.loads(self._progress.read_text())["done_this_run"])
-        except (OSError, ValueError, KeyError):
-            return 0
-
-    def wait_for(self, ended: int) -> float:
-        """Seconds until so many attempts have ended; RuntimeError where the run ends before."""
-        begin = time.monotonic()
-        while self.ended() < ended:
-            if self.process.poll() is not None:
-                raise RuntimeError(f"the run ended:\n{self.process.communicate()[1][-2000:]}")
-            time.sleep(0.05)
-        return time.monotonic() - begin
-
-    def stop(self) -> float:
-        """Let it drain and end; its peak memory in MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def measure(work: Path, jobs: int) -> list[Figure]:
@@ -103,9 +68,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs of the campaign")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        [str(REPOSITORY / "tests" / "plugins"), os.environ.get("PYTHONPATH", "")]
-    )
+    os.environ.update(scripted_environment())
     facts = machine()
     with tempfile.TemporaryDirectory() as scratch:
         figures = measure(Path(scratch), arguments.jobs)

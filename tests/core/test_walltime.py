@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign.core.usage import NodeTime
-from campaign.core.walltime import Durations, Estimate, choose
+from campaign.core.walltime import Durations, Estimate, choose, quantile_of
 
 seconds = st.floats(0.01, 1e5)
 
@@ -96,3 +96,8 @@ def test_node_hours_are_added_up_as_nodes_come_and_go():
     usage = time.usage(3600.0)
     assert (usage.total, usage.useful, usage.lost) == (1.5, 0.5, 0.125)
     assert usage.idle == pytest.approx(0.875)
+
+
+@given(st.lists(seconds, min_size=1, max_size=50), st.floats(0, 1))
+def test_the_quantile_is_that_of_numpy(sample, quantile):
+    assert quantile_of(np.sort(sample), quantile) == pytest.approx(np.quantile(sample, quantile))
