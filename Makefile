@@ -3,7 +3,7 @@
 # make mpio         an h5py that several ranks write with, in an environment of its own; its tests run where it is there
 # make torture      40,000 jobs under kill -9, for most of an hour
 # make reliability  the table of faults in docs/reliability.md, made of the tests that passed
-# make bench        the figures of README and docs, measured on this machine
+# make bench        docs/performance.md, measured on this machine; takes about an hour
 
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -57,15 +57,11 @@ others:
 		fi; \
 	done
 
-bench: $(TESTABLE)
-	$(BIN)/python benchmarks/first_campaign.py
-	$(BIN)/python benchmarks/galaxies.py
-	$(BIN)/python benchmarks/scale.py
-	$(BIN)/python benchmarks/walltime.py
-	$(BIN)/python benchmarks/allocation.py
+bench: $(TESTABLE) slurm
+	$(BIN)/python benchmarks/performance.py
 
 torture: $(TESTABLE)
-	$(BIN)/python benchmarks/torture.py
+	$(BIN)/python benchmarks/performance.py torture
 
 reliability: $(TESTABLE) slurm
 	$(BIN)/python -m pytest -q -m fault --reliability

@@ -18,9 +18,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from figures import Figure, machine, report
+
 REPOSITORY = Path(__file__).parents[1]
 CLUSTER = REPOSITORY / "tests" / "slurm" / "cluster"
 SHAPES = [(2, 2), (1, 1), (1, 4), (4, 1), (2, 1), (1, 2)]  # nodes, ranks on each
+TAIL = "The dispatcher alone, simulated on the same jobs without start-up, gives 93 %"
 CPUS = {"n01": 4, "n02": 4, "n03": 4, "n04": 2}
 
 
@@ -89,6 +92,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="few short jobs: shows that it works, not how well")
     parser.add_argument("--seconds", type=float, default=30.0, help="of each job, +- 50 %% (default 30)")
     arguments = parser.parse_args()
+    facts = machine()
     jobs, seconds = (8, 0.5) if arguments.small else (40, arguments.seconds)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
@@ -104,13 +108,18 @@ def main() -> None:
             found = measure(root, jobs, seconds)
         finally:
             subprocess.run([CLUSTER / "down", root / "slurm"], check=False, capture_output=True)
-    if arguments.json:
-        print(json.dumps(found, indent=1))
-        return
-    print(f"workers up after {found['workers_up_s']} s (goal < 6)")
-    print(f"{found['jobs']} jobs of {seconds:g} s +- 50 % in six shapes on {CPUS}: most ranks side by side {found['peak_ranks']}, "
-          f"wrong sizes {found['wrong_sizes']}")  # fmt: skip
-    print(f"CPUs busy {found['busy_percent']} % of {found['span_s']} s (goal >= 90)")
+    peak = ", ".join(str(found["peak_ranks"][node]) for node in CPUS)
+    figures = [
+        Figure("workers of four nodes up after the command was typed, Python's start included", [found["workers_up_s"]], "s", at_most=6),
+        Figure(f"{found['jobs']} jobs of {seconds:g} s +- 50 % in six shapes on {len(CPUS)} nodes: ranks that started at a wrong size", [found["wrong_sizes"]], "", at_most=0),
+        Figure("likewise: CPUs busy from the first begin to the last end, start of the ranks and tail included", [found["busy_percent"]], "%", at_least=90, why=TAIL),
+    ]  # fmt: skip
+    report(
+        facts,
+        figures,
+        f"CPUs of the nodes: {', '.join(map(str, CPUS.values()))}; most ranks side by side: {peak}.",
+        as_json=arguments.json,
+    )
 
 
 if __name__ == "__main__":

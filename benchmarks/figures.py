@@ -14,6 +14,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+BUSY = "Both cores are busy with Python; half of the work is the coordinator's, which has one core at most"
+IDLE = """
+campaign: {{name: {name}}}
+science: {{realizations: {realizations}, redshifts: [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0]}}
+generator: idle
+strategy: {{overrides: {{idle: {{seconds: {seconds}, spread: {spread}}}}}}}
+resources: {{slots: {slots}}}
+outputs: {{base_path: {root}/campaigns}}
+"""
+
 
 @dataclass
 class Figure:
@@ -22,18 +32,34 @@ class Figure:
     name: str
     values: list[float]
     unit: str
-    goal: str = ""
+    at_most: float | None = None
+    at_least: float | None = None
+    why: str = ""  # why it does not reach that, where it does not
 
     @property
     def median(self) -> float:
         """The figure that is reported."""
         return statistics.median(self.values)
 
+    @property
+    def goal(self) -> str:
+        """What it should reach, and whether and why it does not."""
+        if self.at_most is None and self.at_least is None:
+            return "none"
+        bound = f"<= {number(self.at_most)}" if self.at_most is not None else f">= {number(self.at_least)}"
+        reached = self.median <= self.at_most if self.at_most is not None else self.median >= self.at_least
+        missed = "" if reached else f": not reached. {self.why}".rstrip(". ")
+        return f"{bound} {self.unit}".rstrip() + missed
+
     def __str__(self) -> str:
-        spread = (
-            f" ({min(self.values):.3g} to {max(self.values):.3g} in {len(self.values)})" if len(self.values) > 1 else ""
-        )
-        return f"{self.median:.4g} {self.unit}{spread}"
+        low, high, times = number(min(self.values)), number(max(self.values)), len(self.values)
+        spread = f" ({low} to {high} in {times})" if times > 1 else ""
+        return f"{number(self.median)} {self.unit}".rstrip() + spread
+
+
+def number(value: float) -> str:
+    """Three digits of a number, all of those before the point, and thousands set apart."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def machine() -> dict[str, object]:
@@ -107,6 +133,15 @@ def records_of(directory: Path) -> list[Any]:
     return sorted(found, key=lambda record: record.started_ms)
 
 
+def idle_config(root: Path, name: str, jobs: int, slots: int, *, seconds: float = 0.0, spread: float = 0.0) -> Path:
+    """The configuration of a campaign of jobs that sleep, or do nothing; they measure a number and make no product."""
+    path = root / f"{name}.yaml"
+    path.write_text(IDLE.format(
+        name=name, realizations=jobs // 10, seconds=seconds, spread=spread, slots=slots, root=root
+    ))  # fmt: skip
+    return path
+
+
 def scripted_environment() -> dict[str, str]:
     """Variables by which the generators of the tests are found."""
     plugins = str(Path(__file__).parents[1] / "tests" / "plugins")
@@ -116,15 +151,17 @@ def scripted_environment() -> dict[str, str]:
 def table(figures: list[Figure]) -> str:
     """The figures as a table in Markdown."""
     lines = ["| figure | measured | goal |", "|---|---|---|"]
-    return "\n".join([*lines, *(f"| {figure.name} | {figure} | {figure.goal or 'none'} |" for figure in figures)])
+    return "\n".join([*lines, *(f"| {figure.name} | {figure} | {figure.goal} |" for figure in figures)])
 
 
 def report(facts: dict[str, object], figures: list[Figure], *more: str, as_json: bool) -> None:
-    """Print what was measured, and `more` below the table."""
+    """Print what was measured, and `more` in Markdown below the table."""
     if as_json:
-        print(json.dumps({"machine": facts, "figures": [asdict(figure) for figure in figures]}, indent=1))
+        print(json.dumps({"machine": facts, "figures": [asdict(figure) for figure in figures], "more": more}, indent=1))
         return
-    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
-    print(table(figures))
-    for part in more:
-        print(f"\n{part}")
+    print("\n\n".join([in_words(facts), *([table(figures)] if figures else []), *more]))
+
+
+def in_words(facts: dict[str, object]) -> str:
+    """Facts about the machine in one line."""
+    return "; ".join(f"{key} {value}" for key, value in facts.items())

@@ -40,15 +40,15 @@ def first_campaign(work: Path) -> list[Figure]:
     cold = timed(*command)
     again = repeated(5, lambda: timed(*command))
     return [
-        Figure("quickstart, 24 mocks, nothing compiled before", [cold], "s", "< 90"),
-        Figure("second start of the finished campaign", again, "s", "< 3"),
+        Figure("quickstart, 24 mocks, nothing compiled before", [cold], "s", at_most=90),
+        Figure("second start of the finished campaign", again, "s", at_most=3),
     ]
 
 
 def command_line(small: bool) -> list[Figure]:
     """Start-up of the commands."""
     seconds = repeated(3 if small else 11, lambda: timed(sys.executable, "-m", "campaign", "--help"))
-    return [Figure("campaign --help", seconds, "s", "< 0.3")]
+    return [Figure("campaign --help", seconds, "s", at_most=0.3)]
 
 
 def plan(work: Path, small: bool) -> list[Figure]:
@@ -65,8 +65,8 @@ def plan(work: Path, small: bool) -> list[Figure]:
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     size, seconds, mebibytes = json.loads(told)
     return [
-        Figure(f"plan of {size:,} jobs", [seconds], "s", "< 5 for 100,000"),
-        Figure(f"peak memory of a plan of {size:,} jobs", [mebibytes], "MiB", "< 500 for 100,000"),
+        Figure(f"plan of {size:,} jobs", [seconds], "s", at_most=5),
+        Figure(f"peak memory of a plan of {size:,} jobs", [mebibytes], "MiB", at_most=500),
     ]
 
 

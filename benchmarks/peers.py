@@ -16,11 +16,11 @@ import sys
 import tempfile
 import time
 import venv
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import jobs
-from figures import Run, machine, records_of, scripted_environment
+from figures import BUSY, Figure, Run, idle_config, machine, records_of, report, scripted_environment
 from galaxies import CACHE, make_inputs, write_config
 from peer import ENGINES, WORKERS
 
@@ -30,14 +30,6 @@ SPAWNING = frozenset({"hyperqueue", "gnu_parallel", "processes"})
 """Engines that start a program for each job."""
 
 OURS = "campaign"
-IDLE = """
-campaign: {{name: {name}}}
-science: {{realizations: {realizations}, redshifts: [0.5, 1.0, 1.5, 2.0]}}
-generator: idle
-strategy: {{overrides: {{idle: {{seconds: {seconds}, spread: {spread}}}}}}}
-resources: {{slots: 2}}
-outputs: {{base_path: {root}/campaigns}}
-"""
 
 
 @dataclass(frozen=True)
@@ -115,9 +107,8 @@ def ours(root: Path, kind: str, count: int, attempt: int) -> float:
     if kind == "mock":
         path = write_config(root, name, count, SMALL_BOX, slots=WORKERS, threads=1)
     else:
-        path = root / f"{name}.yaml"
         seconds, spread = (jobs.NAP_S, jobs.NAP_SPREAD) if kind == "nap" else (0.0, 0.0)
-        path.write_text(IDLE.format(name=name, realizations=count // 4, root=root, seconds=seconds, spread=spread))
+        path = idle_config(root, name, count, WORKERS, seconds=seconds, spread=spread)
     directory = root / "campaigns" / f"v1.0_{name}"
     run = Run(path, directory)
     run.wait_for(1)
@@ -176,6 +167,23 @@ def table(measured: list[Measured]) -> str:
     return "\n".join(lines)
 
 
+def summary(measured: list[Measured]) -> list[Figure]:
+    """The figures that have a goal."""
+    by = {(one.engine, one.kind): one for one in measured}
+    own, best = (
+        by[OURS, "noop"],
+        max((one for one in measured if one.kind == "noop" and one.engine != OURS), key=lambda one: one.rate),
+    )
+    fastest = max((one for one in measured if one.kind == "mock" and one.engine != OURS), key=lambda one: one.rate)
+    mock = by[OURS, "mock"]
+    return [
+        Figure("no-ops a second, each recorded durably and in the dataset", [own.jobs / s for s in own.seconds], "jobs/s", at_least=10_000, why=BUSY),
+        Figure(f"likewise, over the best of the others ({best.engine}), which records nothing", [own.rate / best.rate], "x", at_least=3, why=BUSY),
+        Figure(f"mocks an hour, over one process a mock ({WORKERS} at once)", [mock.rate / by["processes", "mock"].rate], "x"),
+        Figure(f"mocks an hour, over the best of the others ({fastest.engine})", [mock.rate / fastest.rate], "x"),
+    ]  # fmt: skip
+
+
 def _spread(one: Measured) -> str:
     rates = sorted(one.jobs / seconds for seconds in one.seconds)
     return f" ({rates[0]:,.0f} to {rates[-1]:,.0f})" if len(rates) > 1 else ""
@@ -205,12 +213,7 @@ def main() -> None:
     measured = measure(
         python, counts, 1 if arguments.small else arguments.repeats, 30.0 if arguments.small else SMALL_BOX
     )
-    if arguments.json:
-        print(json.dumps({"machine": facts, "measured": [asdict(one) for one in measured]}, indent=1))
-        return
-    print("; ".join(f"{key} {value}" for key, value in facts.items()), "\n")
-    print(table(measured), "\n")
-    print(settings())
+    report(facts, summary(measured), table(measured), settings(), as_json=arguments.json)
 
 
 if __name__ == "__main__":

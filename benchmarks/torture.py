@@ -8,11 +8,13 @@ be zero.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
 from pathlib import Path
+
+from figures import Figure, machine
+from figures import report as print_report
 
 from campaign.testing.torture import Torture
 
@@ -31,6 +33,7 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="leave the campaign in this directory")
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
+    facts = machine()
     plugins = str(REPOSITORY / "tests" / "plugins")
     os.environ["PYTHONPATH"] = os.pathsep.join([plugins, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
     with tempfile.TemporaryDirectory() as scratch:
@@ -41,20 +44,28 @@ def main() -> int:
             seconds=chosen.seconds, shortest_life_s=2.5, longest_life_s=7.5, peace_s=1.5,
             tell=lambda words: print(words, file=sys.stderr, flush=True),
         ).run()  # fmt: skip
-    if chosen.json:
-        print(json.dumps(report.to_json()))
-        return 0 if report.clean else 1
-    print(f"{report.jobs} jobs in {report.seconds:.0f} s")
-    for word, counts in (
-        ("killed", report.kills),
-        ("of the coordinators, at", report.at_points),
-        ("files", report.damage),
-    ):
-        print(f"{word}: " + ", ".join(f"{n} {what}" for what, n in sorted(counts.items())))
-    print(f"{report.reads} reads, {report.absent_reads} before there was a dataset")
-    for word in ("lost", "wrong", "failed_restarts", "inconsistent_reads"):
-        found = getattr(report, word)
-        print(f"{word}: {len(found)}" + "".join(f"\n  {what}" for what in found[:10]))
+    kills, points = report.kills, report.at_points
+    figures = [
+        Figure("coordinators killed", [kills.get("coordinator", 0)], "", at_least=chosen.kills),
+        Figure(
+            f"of these at named points of commit, flush and resume, {len(points)} of them", [sum(points.values())], ""
+        ),
+        Figure("workers and slots killed", [sum(n for what, n in kills.items() if what != "coordinator")], ""),
+        Figure("jobs that were reported complete and are not", [len(report.lost)], "", at_most=0),
+        Figure("wrong cells, wrong final states", [len(report.wrong)], "", at_most=0),
+        Figure("restarts that failed", [len(report.failed_restarts)], "", at_most=0),
+        Figure("reads of the dataset meanwhile", [report.reads], ""),
+        Figure("inconsistent ones", [len(report.inconsistent_reads)], "", at_most=0),
+        Figure("duration", [report.seconds / 60], "min"),
+    ]
+    damage = ", ".join(f"{n} {what}" for what, n in sorted(report.damage.items()))
+    wrong = [
+        str(what)
+        for found in (report.lost, report.wrong, report.failed_restarts, report.inconsistent_reads)
+        for what in found
+    ]
+    told = f"{report.jobs:,} jobs, {chosen.poisoned} of them poisoned. Done to files between two lives: {damage}."
+    print_report(facts, figures, told, *wrong[:40], as_json=chosen.json)
     return 0 if report.clean else 1
 
 

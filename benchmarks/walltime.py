@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import argparse
 import heapq
-import json
 import tempfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from figures import Figure, machine, report
 
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Node, Outcome
@@ -121,12 +121,16 @@ def main() -> None:
         measure("200-280 s at random, uniform", lambda rng: rng.uniform(-1, 1) / 6, False, count, 0.999),
         measure("240 +- 40 s at random, normal", normal(1 / 6), False, count, 0.999),
     ]
-    if arguments.json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
-        return
-    for row in rows:
-        print(f"{row.durations:<36} {row.margin:<24} idle {row.idle_percent:5.2f} % (first allocation "
-              f"{row.idle_first_percent:5.2f} %), {row.killed} killed in {row.allocations} allocations")  # fmt: skip
+    head = ["| durations | margin | idle | first allocation, nothing known | jobs killed |", "|---|---|---|---|---|"]
+    lines = [
+        f"| {row.durations} | {row.margin} | {row.idle_percent:.1f} % | {row.idle_first_percent:.1f} % | {row.killed} |"
+        for row in rows
+    ]
+    figures = [
+        Figure(f"idle: {rows[0].durations}, {rows[0].margin}", [rows[0].idle_percent], "%", at_most=3),
+        Figure(f"jobs killed in {count} allocations of each kind", [sum(row.killed for row in rows)], "", at_most=0),
+    ]
+    report(machine(), figures, "\n".join([*head, *lines]), as_json=arguments.json)
 
 
 if __name__ == "__main__":

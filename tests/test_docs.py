@@ -89,9 +89,9 @@ def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
         capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
-    assert all(row["killed"] == 0 for row in rows)
-    learned, constant = rows[0]["idle_percent"], rows[3]["idle_percent"]
+    told = json.loads(done.stdout)
+    assert [figure["values"] for figure in told["figures"]][1] == [0]
+    learned, *_, constant = (float(row.split("|")[3].split()[0]) for row in told["more"][0].splitlines()[2:6])
     assert 0 < learned < constant / 3
 
 

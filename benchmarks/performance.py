@@ -1,0 +1,119 @@
+"""All benchmarks, and docs/performance.md made of what they say: python benchmarks/performance.py [NAME...] [--render]
+
+Each program's result is kept in benchmarks/results/ as JSON; without names every program runs but the torture, which
+takes most of an hour. With --render nothing is measured, and only the document is written again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from figures import Figure, in_words, table
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+DOCUMENT = HERE.parent / "docs" / "performance.md"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one program measures, as a reader should know."""
+
+    program: str
+    title: str
+    words: str
+    usual: bool = True  # whether it runs with the others
+
+
+OPENING = (
+    "Made by `make bench` (`benchmarks/performance.py`) of what its programs measured. A figure is the median; in brackets the range in so many "
+    "repetitions, where there were several. Your machine differs: run it."
+)
+SECTIONS = (
+    Section(
+        "first_campaign", "The first campaign",
+        "Most of the quickstart's time is Python's and JAX's start-up and compilation in two slots at once. The compilation cache lies in the "
+        "campaign's directory, so a campaign that is started again, copied or renamed does not compile.",
+    ),
+    Section(
+        "galaxies", "Mocks in a warm slot",
+        "Synthetic haloes that were there before, one slot of two cores, its first jobs left out. While a mock is computed the next one is loaded "
+        "and the one before is written, so that a slot does little but compute. The kernel had 53,000 galaxies a second at first; the difference: no "
+        "table of a cumulative distribution for each galaxy (the two entries that are wanted are found by bisection, a truncated normal is inverted "
+        "exactly), no covariance matrices where a factor of the correlations is constant, one integral over the history for a whole tile, exponentials "
+        "instead of powers, and single precision. `tests/galaxies/test_model.py` holds each of these against the libraries.",
+    ),
+    Section(
+        "peers", "Other engines on the same jobs",
+        "Two workers that are up and warm; ours writes each job down durably and into the dataset, the others hand their results back. No-ops end "
+        "with the last commit and the end of the run.",
+    ),
+    Section(
+        "scale", "A million jobs",
+        "Jobs that measure a number and make no product, on two slots; half of them run, then stopped, looked at and started again. After a run that "
+        "ended in order; where the coordinator was killed, the next start also reads the journals of that run.",
+    ),
+    Section("slots", "Many slots", "Slots of which the machine has many more than cores; their jobs sleep."),
+    Section(
+        "allocation", "Inside an allocation",
+        "A SLURM of four nodes that is started for it on this machine; its CPUs are on paper, its jobs sleep.",
+    ),
+    Section(
+        "walltime", "The end of an allocation",
+        "Simulated with the coordinator's own dispatcher: one hour, 16 slots, allocations one after another, after a start-up of 20 s. Where the "
+        "duration depends on nothing, no choice of jobs can help: what is left when the next one might not fit is lost.",
+    ),
+    Section(
+        "torture", "Torture",
+        "Scripted jobs of 30 ms in two slots, some of them poisoned (they raise, crash, exit, hang, kill their slot, write garbage or nothing), a "
+        "coordinator killed with -9 again and again, one of its workers or slots every few seconds while it lives, projections deleted or damaged and "
+        "spoilt artifacts left between two lives, a reader that polls all along.",
+        usual=False,
+    ),
+)  # fmt: skip
+
+
+def measure(program: str) -> None:
+    """Run a program, and keep what it says."""
+    print(f"{program}: being measured", file=sys.stderr)
+    said = subprocess.run([sys.executable, HERE / f"{program}.py", "--json"], stdout=subprocess.PIPE, check=True).stdout
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{program}.json").write_text(json.dumps(json.loads(said), indent=1) + "\n")
+
+
+def rendered() -> str:
+    """The document."""
+    parts = [
+        "# Performance",
+        OPENING,
+    ]
+    for section in SECTIONS:
+        path = RESULTS / f"{section.program}.json"
+        if not path.exists():
+            continue
+        told = json.loads(path.read_text())
+        figures = [Figure(**figure) for figure in told["figures"]]
+        parts += [f"## {section.title}", section.words, *([table(figures)] if figures else []), *told["more"]]
+        parts.append(f"`benchmarks/{section.program}.py` on: {in_words(told['machine'])}.")
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    """Measure and write the document."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", choices=[*(s.program for s in SECTIONS), []], help="programs to run")
+    parser.add_argument("--render", action="store_true", help="measure nothing")
+    arguments = parser.parse_args()
+    if not arguments.render:
+        for program in arguments.names or [section.program for section in SECTIONS if section.usual]:
+            measure(program)
+    DOCUMENT.write_text(rendered())
+
+
+if __name__ == "__main__":
+    main()
