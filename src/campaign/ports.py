@@ -46,6 +46,14 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class Preloading(Protocol):
+    """What a generator has beside the rest whose imports take long: slots are forked from a process that has done them."""
+
+    def preload(self) -> None:
+        """Import what jobs will need and what starts no thread; `environment` is set, that of a single slot is not."""
+
+
+@runtime_checkable
 class Staged(Protocol):
     """What a generator has beside `generate` whose stages may run side by side, each for another job.
 

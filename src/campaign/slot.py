@@ -74,10 +74,15 @@ class _Channel:
         poll.poll()
 
 
+def end_with_parent() -> None:
+    """Let the kernel end this process with the thread that started it."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def die_with_parent() -> None:
     """Let the kernel end this process with the thread that started it, and look ourselves as well."""
     parent = os.getppid()
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    end_with_parent()
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -258,7 +263,11 @@ def main() -> None:
     """Entry point of a slot process."""
     parser = argparse.ArgumentParser(prog="python -m campaign.slot", description=__doc__)
     parser.add_argument("--channel", required=True, help="path of a socket on which a supervisor listens")
-    arguments = parser.parse_args()
+    begin(parser.parse_args().channel)
+
+
+def begin(channel: str) -> None:
+    """Be the slot that a supervisor listens for on `channel`, as the environment describes it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     faulthandler.enable()  # a crash leaves its stack in the slot's log
     if os.environ["CAMPAIGN_RANKS"] == "1":
@@ -266,7 +275,7 @@ def main() -> None:
     cpus, changes = share(os.environ, os.sched_getaffinity(0))
     os.sched_setaffinity(0, cpus)
     os.environ.update(changes)
-    serve(arguments.channel)
+    serve(channel)
 
 
 if __name__ == "__main__":

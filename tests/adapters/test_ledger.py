@@ -58,7 +58,7 @@ def test_recording_twice_is_recording_once(book):
 
 
 def test_a_transaction_is_whole_or_not_at_all(book):
-    with pytest.raises(TypeError):
+    with pytest.raises(sqlite3.ProgrammingError):
         book.record([(COMMIT, RECORDS)], [*as_rows({0: ROWS[0]}), "not a row"])
     assert book.known_batches() == set()
     assert book.jobs(2).row(0) == Row(State.PENDING)
@@ -103,7 +103,7 @@ def test_a_disk_that_is_full_is_told(book, monkeypatch):
 def test_a_ledger_that_is_damaged_inside_is_told(book, path):
     book.record(
         [(COMMIT, [make_record(n, Outcome.FAILED, name="x" * 200) for n in range(500)])],
-        dict.fromkeys(range(500), ROWS[1]),
+        as_rows(dict.fromkeys(range(500), ROWS[1])),
     )
     book.close()
     data = bytearray(path.read_bytes())

@@ -18,9 +18,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from campaign.adapters.forks import Fork, Nursery
 from campaign.core.model import Failure, Node, Slot
 from campaign.errors import Code, UsageError
 from campaign.wire import decode, encode
@@ -86,25 +88,37 @@ Wrap = Callable[[Slot, tuple[str, ...]], Command]
 """How a slot's program is started, given the program itself."""
 
 
+Start = Callable[[Command, Path], "subprocess.Popen[bytes] | Fork"]
+"""Starts a command in a session of its own, whose output goes to a log file."""
+
+
+def spawn(command: Command, log: Path) -> subprocess.Popen[bytes]:
+    """The program from nothing."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=dict(command.environment),
+        )
+
+
 class SlotProcess:
     """A slot server in a session of its own, reached through a socket that only we and it can open."""
 
-    def __init__(self, command: Command, listener: socket.socket, log: Path, troubles: Sequence[Path]) -> None:
-        """`troubles` are the files in which its ranks leave their last words."""
+    def __init__(
+        self, command: Command, listener: socket.socket, log: Path, troubles: Sequence[Path], start: Start
+    ) -> None:
+        """`start` gives the process; `troubles` are the files in which its ranks leave their last words."""
         self._command, self._listener, self._log, self._troubles = command, listener, log, tuple(troubles)
         self._channel: socket.socket | None = None
         self._lines: deque[bytes] = deque()  # whole messages that were read
         self._rest = b""  # the beginning of another one
         with log.open("ab") as output:
             self._said_from = output.tell()
-            self._process = subprocess.Popen(
-                command.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                env=dict(command.environment),
-            )
+        self._process = start(command, log)
         self.pid = self._process.pid
 
     def send(self, message: Mapping[str, Any]) -> None:
@@ -230,6 +244,9 @@ class ProcessLauncher:
         self._environment = dict(environment)
         self._logs: dict[int, SlotProcess] = {}
         self._sockets = Path(tempfile.mkdtemp(prefix="campaign-", dir=_short_directory()))
+        self._nurseries: dict[
+            int, Nursery
+        ] = {}  # by the threads of a rank, which libraries look at when they are loaded
 
     def start(self, slot: Slot) -> SlotProcess:
         """A new slot server; its first message says that it is ready."""
@@ -241,19 +258,34 @@ class ProcessLauncher:
         listener.bind(str(path))
         listener.listen(1)
         trouble = log.with_suffix(".trouble")
-        command = self._wrap(slot, (sys.executable, "-m", "campaign.slot", "--channel", str(path)))
+        program = (sys.executable, "-m", "campaign.slot", "--channel", str(path))
+        command = self._wrap(slot, program)
+        is_plain = command.argv == program
         own = {"CAMPAIGN_TROUBLE": str(trouble), **slot_variables(slot, str(self._hello["directory"]))}
         environment = {**command.environment, **thread_limits(slot.shape.threads), **self._environment, **own}
         command = Command(command.argv, environment, command.ends_by, command.swept_by)
         path.with_suffix(".json").write_text(json.dumps(self._hello))
         ranks = slot.shape.ranks
         troubles = [trouble.with_name(f"{trouble.name}.{rank}") for rank in range(ranks)] if ranks > 1 else []
-        process = SlotProcess(command, listener, log, troubles)
+        start = partial(self._forked, slot.shape.threads, str(path)) if is_plain and slot.shape.warm else spawn
+        process = SlotProcess(command, listener, log, troubles, start)
         self._logs[index] = process
         return process
 
+    def _forked(self, threads: int, channel: str, command: Command, log: Path) -> subprocess.Popen[bytes] | Fork:
+        """A slot of the warm parent, or one from nothing where there can be no such parent."""
+        if threads not in self._nurseries:
+            self._nurseries[threads] = Nursery(
+                str(self._hello["generator"]), command.environment, log.with_name(f"{self._log_stem.name}-nursery.log")
+            )
+        nursery = self._nurseries[threads]
+        forked = nursery.fork(channel, command.environment, log) if nursery.safe else None
+        return forked or spawn(command, log)
+
     def close(self) -> None:
-        """Remove the sockets."""
+        """End the warm parents and remove the sockets."""
+        for nursery in self._nurseries.values():
+            nursery.close()
         shutil.rmtree(self._sockets, ignore_errors=True)
 
 

@@ -108,6 +108,11 @@ class Galaxies:
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
         }
 
+    def preload(self) -> None:
+        """Import what starts no thread: diffsky is not among it, it computes while it is imported."""
+        for name in ("abacusnbody.data.compaso_halo_catalog", "h5py", "hdf5plugin", "jax", f"{__name__}.catalogue"):
+            importlib.import_module(name)
+
     def warm_up(self, config: Mapping[str, Any]) -> None:
         """Import and compile what a job needs, so that its own time is its own."""
         for name in ("abacusnbody.data.compaso_halo_catalog", "h5py", "hdf5plugin", f"{__name__}.catalogue"):
