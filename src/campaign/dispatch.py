@@ -34,9 +34,6 @@ TAIL_ROUNDS = 2
 LIKE, NEXT_TO_NOTHING_S = 2.0, 0.05
 """Jobs share a lease with those that take at most so many times as long, or less than so many seconds."""
 
-QUEUE_AHEAD_S, QUEUED_MAX = 0.5, 4
-"""Leases wait behind one another in a slot for so much work, and so many at most, so that it is never idle between them."""
-
 Kind = tuple[int, int]
 """(number of the shape, number of the duration group): jobs that may stand for one another."""
 
@@ -316,15 +313,13 @@ class Dispatcher:
         return self._packed(kind, mates, size, placement, until)
 
     def _depth(self, shape: Shape, mean_s: float | None, size: int, slots: int) -> int:
-        """How many leases a slot may hold: short ones wait behind one another, and stages want a job each.
-
-        Not where each slot has its last job: then whichever is free takes what is left.
-        """
+        """How many leases a slot may hold."""
         if not shape.warm:
             return 1
-        rounds = self.waiting // max(slots, 1)
-        ahead = 1 if mean_s is None else min(QUEUED_MAX, 1 + int(QUEUE_AHEAD_S / max(mean_s * size, 1e-3)))
-        return max(ahead, min(lifecycle.STAGES, 1 + rounds)) if self._plan.staged and shape.ranks == 1 else ahead
+        staged = self._plan.staged and shape.ranks == 1
+        return lifecycle.lease_depth(
+            None if mean_s is None else mean_s * size, size, self.waiting, slots, staged=staged
+        )
 
     def _kinds_like(self, kind: int, estimates: dict[int, Estimate]) -> list[int]:
         """Kinds of the same shape whose jobs take about as long, or next to nothing: they may share a lease."""

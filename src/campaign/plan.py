@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.core import identity
-from campaign.core.design import Grid, Indices, order
+from campaign.core.design import Grid, Indices, order, together
 from campaign.core.lifecycle import BATCH_JOBS_MAX
 from campaign.core.model import Config, Point, Record, Scalar, Shape, State, Task
 from campaign.errors import Code, UsageError
@@ -221,6 +221,7 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         seeds[job] = seed = identity.seed_of(config.seed, point)
         fingerprints[job] = identity.fingerprint_of(config.generator, point, seed, config_hash).encode()
 
+    input_of, missing = _survey(config, generator, grid, variants, variant_of, exists)
     own = {"name": identity.slug(config.name), "version": config.version}
 
     def words_of(job: int, point: Point) -> Mapping[str, str]:
@@ -233,8 +234,8 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         variant_of=variant_of,
         seeds=seeds,
         fingerprints=fingerprints,
-        order=order(grid, config.execution.order, config.seed),
-        missing=_find_missing(config, generator, grid, variants, variant_of, exists),
+        order=together(order(grid, config.execution.order, config.seed), input_of),
+        missing=missing,
         suffix=generator.suffix,
         staged=isinstance(generator, Staged),
         words_of=words_of,
@@ -283,21 +284,26 @@ def _merged(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any
     return {**lower, **both}
 
 
-def _find_missing(
+def _survey(
     config: Config,
     generator: Generator,
     grid: Grid,
     variants: tuple[Variant, ...],
     variant_of: npt.NDArray[np.int32],
     exists: Callable[[str], bool],
-) -> tuple[MissingInput, ...]:
-    known: dict[str, bool] = {}
+) -> tuple[npt.NDArray[np.int32], tuple[MissingInput, ...]]:
+    """(number of the first input of each job, -1 where it has none, (n,); the jobs whose inputs are not all there)."""
+    known: dict[str, tuple[int, bool]] = {}  # path -> (its number, whether it is there)
     found: dict[int, MissingInput] = {}
+    input_of = np.full(grid.size, -1, dtype=np.int32)
     for job in range(grid.size):
         for path in generator.inputs(variants[variant_of[job]].config, grid.point(job)):
             if path not in known:
-                known[path] = exists(path)
-            if not known[path]:
+                known[path] = len(known), exists(path)
+            number, there = known[path]
+            if input_of[job] < 0:
+                input_of[job] = number
+            if not there:
                 found[job] = MissingInput(job, path)
                 break
     if found and config.execution.missing_input == "refuse":
@@ -313,7 +319,7 @@ def _find_missing(
             start = job // row * row
             for mate in range(start, start + row):
                 found.setdefault(mate, MissingInput(mate, cause.path, skipped_with=job))
-    return tuple(found[job] for job in sorted(found))
+    return input_of, tuple(found[job] for job in sorted(found))
 
 
 def _refuse_bad_names(plan: Plan) -> None:

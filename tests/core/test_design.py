@@ -1,9 +1,11 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.core.design import Grid, order
+from campaign.core.design import Grid, order, together
 from campaign.core.model import Axis
 
 POLICIES = ["shuffled", "block", "realization_major", "redshift_major"]
@@ -66,3 +68,21 @@ def test_an_unknown_order_lists_what_is_allowed():
 def test_points_outside_the_grid_are_refused():
     with pytest.raises(IndexError):
         grid(2, 2).point(4)
+
+
+@given(st.lists(st.integers(-1, 8), max_size=60), st.randoms(use_true_random=False))
+def test_jobs_that_share_an_input_follow_each_other_and_the_rest_keeps_its_order(inputs, random):
+    jobs = np.array(random.sample(range(len(inputs)), len(inputs)), dtype=np.int64)
+    input_of = np.array(inputs, dtype=np.int32)
+    placed = together(jobs, input_of)
+    runs = [n for n, _ in itertools.groupby(input_of[placed].tolist()) if n >= 0]
+    assert len(runs) == len(set(runs))
+    rank = {job: n for n, job in enumerate(jobs.tolist())}
+    assert sorted(placed.tolist()) == list(range(len(inputs)))
+    for number in set(inputs) - {-1}:
+        members = [rank[job] for job in placed.tolist() if inputs[job] == number]
+        assert members == sorted(members)
+    firsts = [
+        rank[job] for n, job in enumerate(placed.tolist()) if inputs[job] < 0 or inputs[job] not in input_of[placed[:n]]
+    ]
+    assert firsts == sorted(firsts)

@@ -130,6 +130,19 @@ def test_long_jobs_travel_alone():
     assert lifecycle.lease_size(None, 40_000, 128) == 1
 
 
+def test_leases_wait_behind_one_another_where_the_time_between_them_would_show():
+    def depth(lease_s, waiting=10**6, slots=16, size=1, staged=False):
+        return lifecycle.lease_depth(lease_s, size, waiting, slots, staged=staged)
+
+    assert depth(None) == depth(42.0) == 1
+    assert depth(0.1) == lifecycle.QUEUED_MAX
+    assert depth(42.0, slots=256) == 2
+    assert depth(42.0, slots=256, waiting=500) == 1, "the tail stays balanced"
+    assert depth(2.0, slots=256, waiting=500) == 2, "unless it would wait for the scheduler"
+    assert depth(42.0, staged=True) == lifecycle.STAGES
+    assert depth(42.0, staged=True, waiting=10) == 1
+
+
 @given(mean=st.floats(0, 1e5), waiting=st.integers(1, 10**6), slots=st.integers(1, 4096))
 def test_a_batch_takes_some_tens_of_seconds(mean, waiting, slots):
     size = lifecycle.batch_size(mean, waiting, slots)

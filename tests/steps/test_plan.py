@@ -1,5 +1,6 @@
 import os
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from campaign.errors import UsageError
 from campaign.generators import find
 from campaign.graph import build_graph, pack
 from campaign.plan import make_plan
+from campaign.testing.scripted import Scripted
 from tests.conftest import load
 
 
@@ -21,6 +23,19 @@ def test_the_same_configuration_gives_the_same_plan(scripted_plan):
     assert one.fingerprint == other.fingerprint
     assert [(n, jobs.tolist()) for n, jobs in one.batches()] == [(n, jobs.tolist()) for n, jobs in other.batches()]
     assert [one.task(j, 1, 0) for j in range(one.size)] == [other.task(j, 1, 0) for j in range(other.size)]
+
+
+class OneInputARealization(Scripted):
+    def inputs(self, config, point):
+        return (f"halos/{point['realization']}",)
+
+
+def test_jobs_that_read_the_same_input_follow_each_other():
+    plan = make_plan(load_small(1), OneInputARealization(), lambda path: True)
+    realizations = [plan.grid.point(job)["realization"] for job in plan.order.tolist()]
+    assert [len(list(run)) for _, run in groupby(realizations)] == [plan.size // plan.grid.shape[0]] * plan.grid.shape[
+        0
+    ]
 
 
 def test_plans_differ_where_the_science_does(scripted_plan):

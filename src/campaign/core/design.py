@@ -72,6 +72,17 @@ def order(grid: Grid, policy: str, seed: int, block: int = 25) -> Indices:
     raise ValueError(f"unknown order {policy!r}; allowed: {allowed}")
 
 
+def together(jobs: Indices, input_of: npt.NDArray[np.int32]) -> Indices:
+    """`jobs`, (n,), in their order, but those that share an input right behind the first of them.
+
+    `input_of`, (n,), numbers the input of each job; a negative number is none.
+    """
+    inputs = input_of[jobs]
+    _, first, group = np.unique(inputs, return_index=True, return_inverse=True)
+    place = np.where(inputs < 0, np.arange(len(jobs)), first[group])
+    return jobs[np.argsort(place, kind="stable")]
+
+
 def _blockwise(rows: Indices, block: int, stream: np.random.RandomState) -> Indices:
     blocks = [rows[i : i + block].reshape(-1) for i in range(0, len(rows), block)]
     return np.concatenate([stream.permutation(blocks[i]) for i in stream.permutation(len(blocks))])

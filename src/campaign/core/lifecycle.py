@@ -213,6 +213,9 @@ STAGES = 3
 LEASE_TARGET_S = 2.0
 """Seconds of work that one lease aims at, so that the scheduler is asked rarely and a stop is quick."""
 
+LEASE_COST_S, LEASE_COST_PART = 0.005, 0.25
+"""What a lease costs scheduler and worker, and which part of a lease's time one for each slot may take."""
+
 LEASE_MAX = 1000
 
 
@@ -223,8 +226,35 @@ def lease_size(mean_duration_s: float | None, waiting: int, slots: int) -> int:
     """
     if mean_duration_s is None:
         return 1
-    by_time = int(LEASE_TARGET_S / max(mean_duration_s, 1e-4))
+    target_s = max(LEASE_TARGET_S, slots * LEASE_COST_S / LEASE_COST_PART)
+    by_time = int(target_s / max(mean_duration_s, 1e-4))
     return max(1, min(by_time, LEASE_MAX, waiting // (2 * max(slots, 1))))
+
+
+QUEUE_AHEAD_S, QUEUED_MAX = 0.5, 4
+"""Leases wait behind one another in a slot for so much work, and so many at most, so that it is never idle between them."""
+
+LAG_SHOWS, LAG_HURTS = 0.01, 0.1
+"""Where a lease for each slot costs this part of what one takes, another waits behind it; in the tail from the second on."""
+
+LEASE_TAIL_ROUNDS = 2
+"""Rounds of leases before the end in which none waits behind another, unless that hurts."""
+
+
+def lease_depth(lease_s: float | None, size: int, waiting: int, slots: int, *, staged: bool) -> int:
+    """How many leases of `size` jobs a slot may hold: short ones wait behind one another, and stages want a job each.
+
+    Not where each slot has its last job: then whichever is free takes what is left.
+    """
+    rounds = waiting // max(slots, 1)
+    depth = 1
+    if lease_s is not None:
+        seconds = max(lease_s, 1e-3)
+        depth = min(QUEUED_MAX, 1 + int(QUEUE_AHEAD_S / seconds))
+        lag = slots * LEASE_COST_S / seconds
+        if lag > LAG_SHOWS and (rounds > LEASE_TAIL_ROUNDS * size or lag > LAG_HURTS):
+            depth = max(depth, 2)
+    return max(depth, min(STAGES, 1 + rounds)) if staged else depth
 
 
 BATCH_TARGET_S, BATCH_LEAST_S = 30.0, 5.0

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 AHEAD_S, AHEAD_MAX = 0.05, 256
 """Work that a slot has in its hands where jobs are short, and how many jobs at most."""
 
+ONE_AHEAD_S = 20.0
+"""A slot has the next job in its hands where a job takes no longer than this: the time between two would show."""
+
 REST_S = 0.005
 """Longest time for which a slot with short jobs is left alone, so that several ends are heard at once."""
 
@@ -30,9 +33,9 @@ class Pace:
 
     def ahead(self, least: int) -> int:
         """Jobs that the slot should have in its hands, `least` of them at least."""
-        if self._interval_s is None or self._interval_s >= AHEAD_S:
+        if self._interval_s is None or self._interval_s >= ONE_AHEAD_S:
             return least
-        return max(least, min(AHEAD_MAX, int(AHEAD_S / max(self._interval_s, 1e-4)) + 1))
+        return max(least, 2, min(AHEAD_MAX, int(AHEAD_S / max(self._interval_s, 1e-4)) + 1))
 
     def rest_s(self, held: int) -> float:
         """Seconds for which nothing new need be handed over or heard, where the slot has `held` jobs in its hands."""
