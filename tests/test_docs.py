@@ -104,3 +104,14 @@ def test_the_benchmarks_run():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["figures"]) == 4
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_many_slots_runs():
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "benchmarks" / "slots.py", "--slots", "4", "--rounds", "10", "--json"],
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (figure,) = json.loads(done.stdout)["figures"]
+    assert 50 < figure["values"][0] <= 100

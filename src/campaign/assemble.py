@@ -21,6 +21,7 @@ from campaign.errors import Code, UsageError
 from campaign.generators import find
 from campaign.layout import Layout
 from campaign.plan import Plan
+from campaign.ports import Preloading
 
 if TYPE_CHECKING:
     from campaign.adapters.dask import DaskCluster, WorkerSource
@@ -241,12 +242,13 @@ def make_slots(spec: SlotSpec, worker: str) -> SlotPool:
     from campaign.adapters.slots import SlotPool
     from campaign.attempt import blank_record
 
-    layout = Layout(Path(spec.directory))
+    layout, generator = Layout(Path(spec.directory)), find(spec.generator)
     launcher = local.ProcessLauncher(
         {"generator": spec.generator, "config": dict(spec.config), "directory": spec.directory},
-        find(spec.generator).environment(spec.directory),
+        generator.environment(spec.directory),
         layout.logs / f"slot-{worker.rpartition('/')[2].replace(':', '_')}",
         partial(slot_command, spec.ranks),
+        preloads=isinstance(generator, Preloading),
     )
     journal = JournalFile(JournalDirectory(Path(spec.journals)).file(worker))
     return SlotPool(launcher, journal, local.SystemClock(), blank_record)

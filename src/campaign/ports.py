@@ -50,7 +50,10 @@ class Preloading(Protocol):
     """What a generator has beside the rest whose imports take long: slots are forked from a process that has done them."""
 
     def preload(self) -> None:
-        """Import what jobs will need and what starts no thread; `environment` is set, that of a single slot is not."""
+        """Import what jobs will need and what starts no thread; `environment` is set, that of a single slot is not.
+
+        The generator's own module is imported there as well.
+        """
 
 
 @runtime_checkable
@@ -116,6 +119,9 @@ class Launcher(Protocol):
 
     def start(self, slot: Slot) -> Process:
         """A new slot server for one slot; its first message says that it is ready."""
+
+    def give_up(self) -> None:
+        """Let a start that is under way in another thread take no longer than it must."""
 
     def close(self) -> None:
         """Leave nothing behind."""

@@ -1,6 +1,7 @@
 """The resident program in a slot: takes jobs on a socket, runs the generator on them, stays warm in between.
 
-Started by a supervisor as `python -m campaign.slot --channel PATH`, on one rank or on several; not meant to be typed.
+Started by a supervisor as `python -m campaign.slot --channel PATH`, on one rank or on several, or forked from a warm parent; not
+meant to be typed.
 Rank 0 reads PATH.json (generator, directory, config), warms up, and speaks: one JSON object a line. In: `run` (tasks), `hold`.
 Out: `ready` or `unready`; of each job `begun`, `phase` (empty between two stages) and `end` (record; `last` where the
 ranks must be started anew); `returned` (jobs) after a `hold`. The other ranks follow rank 0 by MPI.

@@ -2,11 +2,14 @@
 
 import os
 import signal
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from campaign.adapters.forks import Nursery
 from campaign.adapters.local import ProcessLauncher
 from campaign.assemble import slot_command
 from campaign.core.model import Shape, Slot
@@ -30,7 +33,7 @@ def starter(tmp_path, scripted_plan):
         config = scripted_plan().config.options
         hello = {"generator": generator, "config": config, "directory": str(tmp_path)}
         stem = tmp_path / "logs" / "slot"
-        launchers.append(ProcessLauncher(hello, environment or {}, stem, partial(slot_command, None)))
+        launchers.append(ProcessLauncher(hello, environment or {}, stem, partial(slot_command, None), preloads=True))
 
         def start(number=0, threads=1):
             slot = Slot(number, Shape(threads=threads), ("here",), ((),), ((),))
@@ -87,27 +90,62 @@ def test_other_numbers_of_threads_have_another_parent(starter):
     assert parent_of(ready(one)) != parent_of(ready(two))
 
 
+def test_a_fork_that_is_refused_costs_nobody_else(starter, tmp_path):
+    plugin(tmp_path, "os.fork = refuse")
+    start = starter("own", {"PYTHONPATH": searched(tmp_path)})
+    process = start()
+    assert parent_of(ready(process)) == os.getpid()
+    another = start(1)
+    assert parent_of(ready(another)) == os.getpid()
+    assert process.alive()
+
+
+def test_a_start_that_waits_for_imports_can_be_cut_short(tmp_path):
+    plugin(tmp_path, "time.sleep(60)")
+    environment = {**os.environ, "PYTHONPATH": searched(tmp_path)}
+    nursery = Nursery("own", environment, tmp_path / "log")
+    begin = time.monotonic()
+    threading.Timer(0.5, nursery.give_up).start()
+    assert nursery.fork("", environment, tmp_path / "slot.log") is None
+    assert time.monotonic() - begin < 20
+
+
 UNSAFE = """
-import threading, time
+import os, subprocess, threading, time
 from campaign.testing.scripted import Scripted
 
-class Threaded(Scripted):
-    name = "threaded"
+def refuse():
+    raise OSError(11, "no process can be had")
+
+class Own(Scripted):
+    name = "own"
 
     def preload(self):
         {}
 """
 
 
+def plugin(directory, body):
+    (directory / "own_generator.py").write_text(UNSAFE.format(body))
+    information = directory / "own-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: own\nVersion: 1.0\n")
+    (information / "entry_points.txt").write_text("[campaign.generators]\nown = own_generator:Own\n")
+
+
+def searched(directory):
+    return os.pathsep.join([str(directory), os.environ.get("PYTHONPATH", "")])
+
+
 @pytest.mark.parametrize(
-    "body", ["threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "raise RuntimeError('no')"]
+    "body",
+    [
+        "threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+        "subprocess.Popen(['sleep', '60'])",
+        "raise RuntimeError('no')",
+    ],
 )
 def test_a_process_that_may_not_be_forked_is_not(starter, tmp_path, body):
-    (tmp_path / "threaded.py").write_text(UNSAFE.format(body))
-    information = tmp_path / "threaded-1.0.dist-info"
-    information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: threaded\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[campaign.generators]\nthreaded = threaded:Threaded\n")
-    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    process = starter("threaded", {"PYTHONPATH": paths})()
+    plugin(tmp_path, body)
+    process = starter("own", {"PYTHONPATH": searched(tmp_path)})()
     assert parent_of(ready(process)) == os.getpid()

@@ -28,12 +28,14 @@ def pool(tmp_path, scripted_plan):
     """Makes a pool and a way to run jobs in it; closes it at the end."""
     made = []
 
-    def make(script="{}", slots=1, memory=None, ranks=1, warm=True, generator="scripted", **options):
+    def make(script="{}", slots=1, memory=None, ranks=1, warm=True, generator="scripted", preloads=True, **options):
         extra = "".join(f", {k}: {v}" for k, v in options.items())
         plan = scripted_plan(options=f"{{script: {script}{extra}}}")
         hello = {"generator": generator, "config": plan.config.options, "directory": str(tmp_path)}
         journal = JournalFile(tmp_path / "journal.jsonl")
-        launcher = ProcessLauncher(hello, {}, tmp_path / "logs" / "slot", partial(slot_command, None))
+        launcher = ProcessLauncher(
+            hello, {}, tmp_path / "logs" / "slot", partial(slot_command, None), preloads=preloads
+        )
         pool = SlotPool(launcher, journal, SystemClock(), blank_record)
         made.append(pool)
         shape = Shape(ranks=ranks, memory_bytes=memory, warm=warm)
@@ -238,7 +240,7 @@ def test_an_abandoned_slot_ends_its_job_and_blames_nobody(pool, tmp_path):
 
 
 def test_a_slot_knows_what_it_was_given(pool):
-    it, run = pool(slots=1)
+    it, run = pool(slots=1, preloads=False)
     run(0)
     environment = Path(f"/proc/{it._servers[0].process.pid}/environ").read_text().split("\0")
     known = dict(entry.split("=", 1) for entry in environment if entry.startswith(("CAMPAIGN_", "OMP_")))

@@ -253,12 +253,14 @@ def test_killed_at_any_moment_the_campaign_ends_as_if_undisturbed(scripted_yaml,
 
 
 def parents_of_slots(pid):
-    """The Dask workers below a coordinator: whoever has a slot process as a child."""
-    found = set()
-    for child in children_of(pid):
+    """The Dask workers below a coordinator: whoever has a slot, or the warm parent of slots, as a child."""
+    found, family = set(), descendants(pid)
+    for child, command in family.items():
         with contextlib.suppress(OSError):
-            if b"campaign.slot" in Path(f"/proc/{child}/cmdline").read_bytes():
-                found.add(int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1]))
+            parent = int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[1])
+            ours = b"campaign.slot" in command or b"campaign.nursery" in command
+            if ours and b"campaign.nursery" not in family.get(parent, b""):
+                found.add(parent)
     return sorted(found)
 
 

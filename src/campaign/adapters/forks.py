@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,9 @@ from campaign.wire import decode, encode
 
 PATIENCE_S = 300.0
 """How long the imports of the warm parent may take, and a fork."""
+
+LOOK_S = 1.0
+"""How often it is looked whether the warm parent is still there."""
 
 MESSAGE_BYTES = 1 << 16
 
@@ -49,43 +53,69 @@ class Fork:
 
 
 class Nursery:
-    """A process that has imported what slots need, and forks them. Ends with the thread that made it."""
+    """A process that has imported what slots need, and forks them. Ends with the thread that made it.
+
+    Its methods but `give_up` are called by that thread.
+    """
 
     def __init__(self, generator: str, environment: Mapping[str, str], log: Path) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        argv = [sys.executable, "-m", "campaign.nursery", "--socket", str(theirs.fileno()), "--generator", generator]
+        argv = [
+            sys.executable,
+            "-m",
+            "campaign.nursery",
+            "--parent",
+            str(os.getpid()),
+            "--socket",
+            str(theirs.fileno()),
+        ]
         with log.open("ab") as output, theirs:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                [*argv, "--generator", generator], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 env=dict(environment), pass_fds=[theirs.fileno()],
             )  # fmt: skip
         self._forked: queue.SimpleQueue[Fork | None] = queue.SimpleQueue()
         self._running: dict[int, Fork] = {}
-        self._channel.settimeout(PATIENCE_S)
-        self.safe = self._is_ready()
-        if self.safe:
-            self._channel.settimeout(None)
-            threading.Thread(target=self._listen, daemon=True, name="nursery").start()
-        else:
-            self.close()
+        self._safe: bool | None = None  # not known before its imports are done
 
     def fork(self, channel: str, environment: Mapping[str, str], log: Path) -> Fork | None:
-        """A new slot; None where the parent is gone. Called by one thread at a time."""
+        """A new slot; None where it can't be had from here."""
+        if self._safe is None:
+            self._wait_for_imports()
+        if not self._safe:
+            return None
         try:
             self._channel.send(encode({"channel": channel, "environment": dict(environment), "log": str(log)}))
-            forked = self._forked.get(timeout=PATIENCE_S)
-        except (OSError, queue.Empty):
-            forked = None
-        self.safe = forked is not None
-        return forked
+            return self._forked.get(timeout=PATIENCE_S)
+        except (OSError, queue.Empty):  # it is gone, or hangs: then nothing may come of it later
+            self.close()
+            return None
+
+    def give_up(self) -> None:
+        """Wait for its imports no longer."""
+        if self._safe is None:
+            self._kill()
 
     def close(self) -> None:
         """End the parent; its slots end with it."""
-        self.safe = False
-        self._channel.close()
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+        self._safe = False
+        self._kill()
         self._process.wait()
+        self._channel.close()
+
+    def _kill(self) -> None:
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+    def _wait_for_imports(self) -> None:
+        self._channel.settimeout(PATIENCE_S)
+        self._safe = self._is_ready()
+        if self._safe:
+            self._channel.settimeout(LOOK_S)
+            threading.Thread(target=self._listen, daemon=True, name="nursery").start()
+        else:
+            self.close()
 
     def _is_ready(self) -> bool:
         try:
@@ -97,19 +127,31 @@ class Nursery:
         return bool(first["event"] == "ready")
 
     def _listen(self) -> None:
-        while message := self._receive():
-            if message["event"] == "forked":
-                self._running[message["pid"]] = fork = Fork(message["pid"])
-                self._forked.put(fork)
-            else:
-                self._running.pop(message["pid"]).end(message["status"])
-        for fork in self._running.values():  # the kernel ends them with their parent
-            fork.end(-signal.SIGKILL)
-        self._forked.put(None)
+        try:
+            while message := self._receive():
+                match message["event"]:
+                    case "forked":
+                        self._running[message["pid"]] = fork = Fork(message["pid"])
+                        self._forked.put(fork)
+                    case "refused":
+                        logger.warning("a slot can't be forked and is started from nothing: %s", message["why"])
+                        self._forked.put(None)
+                    case "ended" if message["pid"] in self._running:
+                        self._running.pop(message["pid"]).end(message["status"])
+        finally:
+            self._safe = False
+            for fork in self._running.values():  # the kernel ends them with their parent
+                fork.end(-signal.SIGKILL)
+            self._forked.put(None)
 
     def _receive(self) -> dict[str, Any] | None:
-        try:
-            data = self._channel.recv(MESSAGE_BYTES)
-        except OSError:  # closed by us
-            return None
-        return decode(data) if data else None
+        """The next message; None where the parent is gone, whoever else may still hold its end of the socket."""
+        while True:
+            try:
+                data = self._channel.recv(MESSAGE_BYTES)
+                return decode(data) if data else None
+            except TimeoutError:
+                if self._process.poll() is not None:
+                    return None
+            except OSError:  # closed by us
+                return None

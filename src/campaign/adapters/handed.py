@@ -34,7 +34,7 @@ class Given:
 
     task: Task
     lease: HandedLease
-    started_ms: int
+    started_ms: int  # when it was handed over; when it began, once it has
     begun: bool = False
     touched: bool = False  # whether anything was done to it; it may have been loaded ahead
     told: bool = False  # whether its start was told

@@ -183,7 +183,9 @@ class SlotProcess:
                 self._channel.shutdown(socket.SHUT_RDWR)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(ORDERLY_END_S)
-        if self.alive() or self._command.ends_by is signal.SIGKILL:  # children of a process that is gone may live on
+        gone = self._process.poll() is not None
+        # Children of a process that is gone may live on; those of a fork are ended by its parent.
+        if not gone or (self._command.ends_by is signal.SIGKILL and not isinstance(self._process, Fork)):
             self._signal(self._command.ends_by)
         self.wait()
         self.last_words()  # nobody asks for them any more
@@ -239,14 +241,23 @@ class SlotProcess:
 class ProcessLauncher:
     """Starts slot servers as children of this process; what they print goes to a log file for each that runs at once."""
 
-    def __init__(self, hello: Mapping[str, Any], environment: Mapping[str, str], log_stem: Path, wrap: Wrap) -> None:
-        self._hello, self._wrap, self._log_stem = dict(hello), wrap, log_stem
+    def __init__(
+        self,
+        hello: Mapping[str, Any],
+        environment: Mapping[str, str],
+        log_stem: Path,
+        wrap: Wrap,
+        *,
+        preloads: bool = False,
+    ) -> None:
+        """`preloads`: whether the generator has imports that slots may share, so that they are forked."""
+        self._hello, self._wrap, self._log_stem, self._preloads = dict(hello), wrap, log_stem, preloads
         self._environment = dict(environment)
         self._logs: dict[int, SlotProcess] = {}
         self._sockets = Path(tempfile.mkdtemp(prefix="campaign-", dir=_short_directory()))
         self._nurseries: dict[
             int, Nursery
-        ] = {}  # by the threads of a rank, which libraries look at when they are loaded
+        ] = {}  # by the threads of a rank: libraries look at them when they are loaded
 
     def start(self, slot: Slot) -> SlotProcess:
         """A new slot server; its first message says that it is ready."""
@@ -261,26 +272,31 @@ class ProcessLauncher:
         program = (sys.executable, "-m", "campaign.slot", "--channel", str(path))
         command = self._wrap(slot, program)
         is_plain = command.argv == program
+        common = {**command.environment, **thread_limits(slot.shape.threads), **self._environment}
         own = {"CAMPAIGN_TROUBLE": str(trouble), **slot_variables(slot, str(self._hello["directory"]))}
-        environment = {**command.environment, **thread_limits(slot.shape.threads), **self._environment, **own}
-        command = Command(command.argv, environment, command.ends_by, command.swept_by)
+        command = Command(command.argv, {**common, **own}, command.ends_by, command.swept_by)
         path.with_suffix(".json").write_text(json.dumps(self._hello))
         ranks = slot.shape.ranks
         troubles = [trouble.with_name(f"{trouble.name}.{rank}") for rank in range(ranks)] if ranks > 1 else []
-        start = partial(self._forked, slot.shape.threads, str(path)) if is_plain and slot.shape.warm else spawn
+        may_fork = self._preloads and is_plain and slot.shape.warm and not slot.shape.gpus_per_rank
+        start = partial(self._forked, slot.shape.threads, str(path), common) if may_fork else spawn
         process = SlotProcess(command, listener, log, troubles, start)
         self._logs[index] = process
         return process
 
-    def _forked(self, threads: int, channel: str, command: Command, log: Path) -> subprocess.Popen[bytes] | Fork:
+    def _forked(
+        self, threads: int, channel: str, common: Mapping[str, str], command: Command, log: Path
+    ) -> subprocess.Popen[bytes] | Fork:
         """A slot of the warm parent, or one from nothing where there can be no such parent."""
         if threads not in self._nurseries:
-            self._nurseries[threads] = Nursery(
-                str(self._hello["generator"]), command.environment, log.with_name(f"{self._log_stem.name}-nursery.log")
-            )
-        nursery = self._nurseries[threads]
-        forked = nursery.fork(channel, command.environment, log) if nursery.safe else None
-        return forked or spawn(command, log)
+            own_log = log.with_name(f"{self._log_stem.name}-nursery.log")
+            self._nurseries[threads] = Nursery(str(self._hello["generator"]), common, own_log)
+        return self._nurseries[threads].fork(channel, command.environment, log) or spawn(command, log)
+
+    def give_up(self) -> None:
+        """Let a start that waits for imports wait no longer; called by another thread."""
+        for nursery in list(self._nurseries.values()):
+            nursery.give_up()
 
     def close(self) -> None:
         """End the warm parents and remove the sockets."""

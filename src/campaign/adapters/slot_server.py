@@ -117,6 +117,8 @@ class SlotServer:
                     with suppress(OSError):
                         self._journal.returned([given.task])
             self._given.clear()
+            with suppress(OSError):
+                self._journal.ended([record for _, record in self._ends])
             self._ends.clear()
             self._discard(again=False)
         finally:
@@ -134,6 +136,7 @@ class SlotServer:
         except _UnreadyError as error:
             self._end_head(error.failure)
         except EOFError:
+            self._tell_ends()
             self._settle_death()
         self._tell_ends()
         self._close_leases()
@@ -157,13 +160,16 @@ class SlotServer:
         with self._changed:
             leases = [lease for lease in self._leases if lease.waiting]
         room = self._window() - len(self._given)
-        fresh = []
+        now_ms = self._clock.now_ms()
+        fresh: list[Given] = []
         for lease in leases:
-            while lease.waiting and room > 0:
-                fresh.append(self._give(lease.waiting.popleft(), lease))
-                room -= 1
+            while lease.waiting and len(fresh) < room:
+                fresh.append(Given(lease.waiting.popleft(), lease, now_ms))
         if fresh:
-            self._journal.started([given.task for given in fresh], fresh[0].started_ms)
+            self._journal.started([given.task for given in fresh], now_ms)
+            for given in fresh:
+                self._given[given.task.job] = given
+                given.lease.given += 1
             if len(self._given) == len(fresh):
                 self._tell_start(fresh[0])
             self._ensure_ready()
@@ -178,11 +184,6 @@ class SlotServer:
         if not self.version or not self.slot.shape.warm:
             return 1
         return self._pace.ahead(STAGES if self._staged else 1)
-
-    def _give(self, task: Task, lease: HandedLease) -> Given:
-        given = self._given[task.job] = Given(task, lease, self._clock.now_ms())
-        lease.given += 1
-        return given
 
     def _tell_start(self, given: Given) -> None:
         if not given.told:
@@ -239,6 +240,7 @@ class SlotServer:
         while message is not None:
             self._take(message)
             message = process.receive(0) if self.process is process else None
+        self._tell_ends()
         for given in self._given.values():
             if given.begun:
                 self._tell_start(given)
@@ -253,6 +255,8 @@ class SlotServer:
                 given.begun = given.touched = True
                 if not given.phase:
                     given.since_s, given.phase = now, "prepare"
+                if not given.told:
+                    given.started_ms = self._clock.now_ms()
             case "phase":
                 given = self._given[message["job"]]
                 given.touched = True
@@ -262,8 +266,10 @@ class SlotServer:
                 self._pace.note(now, record.duration_s, busy=len(self._given) > 1)
                 self._end(self._given[record.job], record)
                 if message.get("last"):  # its ranks may be out of step now
+                    self._tell_ends()
                     self._end_after_last()
                 elif not self.slot.shape.warm:
+                    self._tell_ends()
                     self._discard(again=False)
             case "returned":
                 self._take_back([self._given[job] for job in message["jobs"] if job in self._given])
@@ -327,6 +333,7 @@ class SlotServer:
 
         Where one of several may be to blame none is: each is tried again alone, and then it shows.
         """
+        self._tell_ends()
         self._discard()
         if len(suspects) > 1 and failure.blames_job:
             words = f"{failure.message}, with {len(suspects)} jobs in its hands; each is tried again alone"

@@ -48,6 +48,7 @@ class SlotPool:
     def close(self) -> None:
         """End every slot server."""
         self._closing = True
+        self._launcher.give_up()
         self._spawner.shutdown(cancel_futures=True)  # waits for a server that is just being started
         with self._lock:
             servers = list(self._servers.values())

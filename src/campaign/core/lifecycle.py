@@ -211,7 +211,7 @@ STAGES = 3
 """Jobs at which a slot works at once where the generator has stages: one is loaded, one computed, one written."""
 
 LEASE_TARGET_S = 2.0
-"""Seconds of work that one lease aims at, so that the scheduler is asked rarely and a stop is quick."""
+"""Seconds of work that one lease aims at, more where there are hundreds of slots, so that the scheduler is asked rarely."""
 
 LEASE_COST_S, LEASE_COST_PART = 0.005, 0.25
 """What a lease costs scheduler and worker, and which part of a lease's time one for each slot may take."""

@@ -1,4 +1,4 @@
-"""How many jobs a slot has in its hands: one, or so many short ones that it never waits for the next."""
+"""How many jobs a slot has in its hands: one, the next where jobs take seconds, or so many that it never waits for the next."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 AHEAD_S, AHEAD_MAX = 0.05, 256
 """Work that a slot has in its hands where jobs are short, and how many jobs at most."""
 
-ONE_AHEAD_S = 20.0
+ONE_AHEAD_S = 2.0
 """A slot has the next job in its hands where a job takes no longer than this: the time between two would show."""
 
 REST_S = 0.005

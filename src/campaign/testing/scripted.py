@@ -73,6 +73,9 @@ class Scripted:
     def environment(self, directory: str) -> dict[str, str]:
         return {}
 
+    def preload(self) -> None:
+        """There is nothing to import: its slots are forked none the less."""
+
     def warm_up(self, config: Mapping[str, Any]) -> None:
         if config["warm_up_kills"]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -155,6 +158,9 @@ class Idle:
 
     def environment(self, directory: str) -> dict[str, str]:
         return {}
+
+    def preload(self) -> None:
+        """There is nothing to import."""
 
     def warm_up(self, config: Mapping[str, Any]) -> None:
         """There is nothing to warm up."""

@@ -212,7 +212,8 @@ class Torture:
         pid = stream.choice(sorted(family))
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-            report.kills["slot" if b"campaign.slot" in family[pid] else "worker"] += 1
+            forked = b"campaign.nursery" in family[pid]  # slots have the name of their warm parent
+            report.kills["slot" if forked or b"campaign.slot" in family[pid] else "worker"] += 1
 
     def _damage(self, stream: random.Random, report: Report) -> None:
         """Spoil a projection, or leave a spoilt artifact, while nobody is looking."""

@@ -41,7 +41,8 @@ def run_job(task: str, slot: str) -> int:
 def run_lease(lease: int, tasks: str, slot: str, starts_until_ms: int | None = None) -> int:
     """Run a lease, a JSON list of tasks, in a slot of this worker, if the coordinator grants the start.
 
-    Returns how many jobs began. No job begins later than `starts_until_ms`, whatever the coordinator is doing.
+    Returns how many jobs began. No job begins later than `starts_until_ms`, whatever the coordinator is doing; one of
+    less than seconds that is in the hands of its slot may begin a moment later.
 
     Dask re-runs a task that it believes lost; the grant makes sure that a lease starts once.
     """
