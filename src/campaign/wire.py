@@ -9,6 +9,9 @@ from typing import Any
 
 import msgspec
 
+Raw = msgspec.Raw
+"""Part of a message that was not looked at yet."""
+
 
 def encode(value: Any) -> bytes:
     """`value`, which may hold dataclasses, as JSON; TypeError for what JSON does not know. What is not finite becomes null."""
@@ -18,12 +21,12 @@ def encode(value: Any) -> bytes:
         return json.dumps(value, default=asdict).encode()
 
 
-def decode(data: bytes | str, kind: Any = Any) -> Any:
+def decode(data: bytes | str | Raw, kind: Any = Any) -> Any:
     """What JSON says, as the type `kind`; ValueError where it is none, or none of that type."""
     try:
         return _decoder(kind).decode(data)
     except msgspec.DecodeError:  # half a surrogate pair, or nothing of ours: then it says what
-        return convert(json.loads(data), kind)
+        return convert(json.loads(bytes(data) if isinstance(data, Raw) else data), kind)
 
 
 def convert(value: Any, kind: Any) -> Any:

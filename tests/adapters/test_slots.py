@@ -279,6 +279,46 @@ def test_a_launcher_that_fails_costs_an_attempt_and_the_next_start_is_fresh(
     assert len(launcher.started) == started
 
 
+def completed(task):
+    return replace(blank_record(task, "1", 0), outcome=Outcome.COMPLETED)
+
+
+def test_how_a_job_ended_is_written_down_before_its_process_is_ended(scripted_plan, tmp_path):
+    path, seen = tmp_path / "journal.jsonl", []
+
+    def look():
+        seen.append([entry.job for entry in read_journal(path) if not isinstance(entry, Begun)])
+
+    pool = SlotPool(
+        ScriptedLauncher(completed, killing=look), JournalFile(path), SystemClock(), blank_record
+    )  # one process for each job: it is ended as soon as that has ended
+    slot = Slot(0, Shape(warm=False), ("here",), ((),), ((),))
+    assert pool.run(slot, [scripted_plan().task(job, 1, 0) for job in (0, 1)], lambda _: None, lambda: False) == []
+    pool.close()
+    assert seen == [[0], [0, 1]]
+
+
+class FullJournal(JournalFile):
+    def started(self, tasks, at_ms):
+        raise OSError(28, "No space left on device")
+
+
+def test_a_start_that_can_not_be_written_down_is_not_taken_back_either(scripted_plan, tmp_path):
+    pool = SlotPool(ScriptedLauncher(completed), FullJournal(tmp_path / "j.jsonl"), SystemClock(), blank_record)
+    slot = Slot(0, Shape(), ("here",), ((),), ((),))
+    with pytest.raises(OSError, match="No space left"):
+        pool.run(slot, [scripted_plan().task(0, 1, 0)], lambda _: None, lambda: False)
+    pool.close()
+    assert (tmp_path / "j.jsonl").read_text() == ""
+
+
+def test_the_time_in_which_a_job_waited_behind_another_is_not_its_own(pool):
+    _, run = pool(script="{r0001/mock_z1.000: [hang]}", seconds=0.8)
+    records, _ = run(*range(6), timeout_s=2.0)
+    hung = next(record for record in records if record.outcome is Outcome.TIMEOUT)
+    assert 2.0 <= hung.duration_s < 2.7
+
+
 NAMES = [f"r000{n // 3}/mock_z{z}" for n, z in zip(range(6), ["0.500", "1.000", "2.000"] * 2, strict=True)]
 
 

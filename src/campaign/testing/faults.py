@@ -199,11 +199,17 @@ class ScriptedLauncher:
     """Implements `ports.Launcher` without processes: each start does what the script says, the last entry repeats.
 
     `ok` runs tasks by `run`, `refuse` can't be started, `unready` says that it can't be warmed up, `dies` ends before it
-    is ready, `dies_at_work` under its first task, with the exit status of `status`.
+    is ready, `dies_at_work` under its first task, with the exit status of `status`. `killing` is called when one is ended.
     """
 
-    def __init__(self, run: Callable[[Task], Record], script: Iterable[str] = ("ok",), status: int = -9) -> None:
-        self._run, self._script, self._status = run, deque(script), status
+    def __init__(
+        self,
+        run: Callable[[Task], Record],
+        script: Iterable[str] = ("ok",),
+        status: int = -9,
+        killing: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._run, self._script, self._status, self._killing = run, deque(script), status, killing
         self.started: list[str] = []
 
     def start(self, slot: Slot) -> ScriptedProcess:
@@ -212,7 +218,7 @@ class ScriptedLauncher:
         self.started.append(outcome)
         if outcome == "refuse":
             raise OSError(11, "Resource temporarily unavailable")
-        return ScriptedProcess(self._run, outcome, self._status, len(self.started))
+        return ScriptedProcess(self._run, outcome, self._status, len(self.started), self._killing)
 
     def give_up(self) -> None:
         """A start takes no time."""
@@ -224,8 +230,10 @@ class ScriptedLauncher:
 class ScriptedProcess:
     """Implements `ports.Process`."""
 
-    def __init__(self, run: Callable[[Task], Record], outcome: str, status: int, pid: int) -> None:
-        self._run, self._outcome, self._status, self.pid = run, outcome, status, pid
+    def __init__(
+        self, run: Callable[[Task], Record], outcome: str, status: int, pid: int, killing: Callable[[], None]
+    ) -> None:
+        self._run, self._outcome, self._status, self.pid, self._killing = run, outcome, status, pid, killing
         self._gone = outcome == "dies"
         self._out: deque[Mapping[str, Any]] = deque()
         if outcome == "unready":
@@ -250,6 +258,7 @@ class ScriptedProcess:
 
     def kill(self) -> None:
         """End it."""
+        self._killing()
         self._gone = True
 
     def wait(self) -> int:

@@ -32,7 +32,7 @@ from campaign.adapters.dask.worker import (
 )
 from campaign.core.model import JobCall, Lease, Node, Slot
 from campaign.ports import Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
-from campaign.wire import decode, encode
+from campaign.wire import Raw, decode, encode
 
 logger = logging.getLogger("campaign")
 
@@ -291,11 +291,11 @@ class DaskCluster:
         return True
 
     async def _receive(self, lease: int, body: bytes, worker: str, **_: object) -> None:
-        try:
-            for said in decode(body, list[Said]):
-                self._hear(lease, said, worker)
-        except Exception as error:  # noqa: BLE001 - Dask removes the worker whose stream handler raises
-            asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
+        for message in decode(body, list[Raw]):
+            try:
+                self._hear(lease, decode(message, Said), worker)
+            except Exception as error:  # noqa: BLE001 - Dask removes the worker whose stream handler raises
+                asyncio.get_running_loop().call_exception_handler({"message": "a worker's event", "exception": error})
 
     def _hear(self, lease: int, said: Said, worker: str) -> None:
         if said.record is not None:
