@@ -125,10 +125,11 @@ def test_signals_of_a_batch_system_drain(scripted_yaml, directory, number):
 
 
 @pytest.mark.fault("Ctrl-C twice", "running jobs are ended, unblamed; the same command goes on")
-def test_a_second_ctrl_c_stops_at_once(scripted_yaml, directory):
-    path = scripted_yaml(realizations="1", options="{script: {r0000/mock_z1.000: [hang, ok]}}")
+def test_a_second_ctrl_c_stops_at_once(scripted_yaml, directory, tmp_path):
+    truth = tmp_path / "truth.txt"
+    path = scripted_yaml(realizations="1", options=f"{{script: {{r0000/mock_z1.000: [hang, ok]}}, truth: {truth}}}")
     process = start(path, start_new_session=True)
-    wait_for(lambda: len(products(directory)) == 2 if directory.exists() else False)
+    wait_for(lambda: len(products(directory)) == 2 and "z1.000" in truth.read_text() if truth.exists() else False)
     family = children_of(process.pid)
     for _ in range(2):
         os.killpg(process.pid, signal.SIGINT)

@@ -52,6 +52,9 @@ SETTINGS = {
 TEND_S = 1.0
 """Time between two looks after the workers."""
 
+RELEASED_S = 1.0
+"""How long the controller may take to free what a step held: a step that asks before waits for a minute, if no other ends."""
+
 ABANDON_S = 30.0
 """How long a worker may take to end slots."""
 
@@ -159,6 +162,8 @@ class DaskCluster:
     async def _evict_first(self, lease: Lease, address: str) -> None:
         try:
             await self._end_slots(lease.evicted, "another shape needs its place")
+            if any(slot.shape.ranks > 1 for slot in lease.evicted):
+                await asyncio.sleep(RELEASED_S)
             if lease.number in self._flying:
                 self._compute([lease], address)
         except Exception:
