@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from figures import Figure, machine, report
+from figures import Figure, machine, report, scripted_environment
 
 REPOSITORY = Path(__file__).parents[1]
 CLUSTER = REPOSITORY / "tests" / "slurm" / "cluster"
@@ -100,10 +100,7 @@ def main() -> None:
         subprocess.run(
             [CLUSTER / "up", root / "slurm"], check=True, capture_output=True, env={**os.environ, **settings}
         )
-        os.environ |= {
-            "SLURM_CONF": str(root / "slurm" / "slurm.conf"),
-            "PYTHONPATH": str(REPOSITORY / "tests" / "plugins"),
-        }
+        os.environ |= {"SLURM_CONF": str(root / "slurm" / "slurm.conf"), **scripted_environment()}
         try:
             found = measure(root, jobs, seconds)
         finally:

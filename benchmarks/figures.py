@@ -145,7 +145,7 @@ def idle_config(root: Path, name: str, jobs: int, slots: int, *, seconds: float 
 def scripted_environment() -> dict[str, str]:
     """Variables by which the generators of the tests are found."""
     plugins = str(Path(__file__).parents[1] / "tests" / "plugins")
-    return {"PYTHONPATH": os.pathsep.join([plugins, os.environ.get("PYTHONPATH", "")])}
+    return {"PYTHONPATH": os.pathsep.join([plugins, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)}
 
 
 def table(figures: list[Figure]) -> str:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from figures import Figure, machine, report, timed
+from figures import Figure, machine, report, scripted_environment, timed
 
 REPOSITORY = Path(__file__).parents[1]
 QUICKSTART = REPOSITORY / "configs" / "quickstart.yaml"
@@ -75,7 +75,7 @@ def engine(work: Path, small: bool) -> list[Figure]:
     path = work / "noop.yaml"
     realizations = 20 if small else 1000
     path.write_text(NOOP.format(realizations=realizations, base=work))
-    os.environ["PYTHONPATH"] = str(REPOSITORY / "tests" / "plugins")
+    os.environ.update(scripted_environment())
     command = [sys.executable, "-m", "campaign.run", str(path), "--dashboard", "off", "--plain"]
     seconds = timed(*command)
     jobs = realizations * 10

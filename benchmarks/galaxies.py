@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import jobs
 from figures import Figure, machine, records_of, report, timed
 
 YAML = """
@@ -28,24 +29,6 @@ strategy:
 execution: {{order: realization_major, timeout_hours: 0.5}}
 resources: {{slots: {slots}, threads_per_rank: {threads}}}
 outputs: {{base_path: {root}/campaigns}}
-"""
-
-CACHE = {
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    "JAX_PERSISTENT_CACHE_ENABLE_XLA_CACHES": "none",
-}  # fmt: skip
-"""How JAX's compilation cache takes every program, wherever it lies."""
-
-ONE_MOCK = """
-import json, sys
-from pathlib import Path
-from campaign import opening
-from campaign.adapters.local import SystemClock
-from campaign.attempt import run_attempt
-config, generator = opening.read_config(Path(sys.argv[1]))
-plan = opening.lay_out(config, generator)
-record = run_attempt(plan.task(int(sys.argv[2]), 1, 0), generator, Path(sys.argv[3]), SystemClock())
-assert record.failure is None, record.failure
 """
 
 
@@ -89,19 +72,19 @@ def make_inputs(root: Path, realizations: int, box_size: float) -> None:
     run(write_config(root, f"inputs{round(box_size)}", realizations, box_size, slots=2, threads=1))
 
 
+def mock_environment(path: Path) -> dict[str, str]:
+    """Variables by which `jobs.mock` finds the campaign at `path`, and what that has compiled."""
+    from campaign.generators.galaxies import Galaxies
+
+    directory = path.parent / "campaigns" / f"v1.0_{path.stem}"
+    return {**Galaxies().environment(str(directory)), jobs.CONFIG: str(path)}
+
+
 def one_process_each(root: Path, name: str, processes: int) -> Figure:
     """Mocks an hour of one process after another, each with the compilation cache of the campaign `name`."""
-    cache = root / "campaigns" / f"v1.0_{name}" / "cache" / "jax"
-    environment = {
-        **os.environ,
-        **CACHE,
-        "JAX_COMPILATION_CACHE_DIR": str(cache),
-    }
-    path, rates = root / f"{name}.yaml", []
-    for n in range(processes):
-        with tempfile.TemporaryDirectory() as into:
-            seconds = timed(sys.executable, "-c", ONE_MOCK, str(path), str(n), into, environment=environment)
-        rates.append(3600 / seconds)
+    path = root / f"{name}.yaml"
+    environment = {**os.environ, **mock_environment(path)}
+    rates = [3600 / timed(sys.executable, jobs.__file__, str(n), environment=environment) for n in range(processes)]
     return Figure("mocks an hour, one process a mock, compilation cached", rates, "/h")
 
 

@@ -13,12 +13,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from figures import Figure, machine
+from figures import Figure, machine, scripted_environment
 from figures import report as print_report
 
 from campaign.testing.torture import Torture
 
-REPOSITORY = Path(__file__).parents[1]
 REDSHIFTS = 20
 
 
@@ -34,8 +33,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     chosen = parser.parse_args()
     facts = machine()
-    plugins = str(REPOSITORY / "tests" / "plugins")
-    os.environ["PYTHONPATH"] = os.pathsep.join([plugins, os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    os.environ.update(scripted_environment())
     with tempfile.TemporaryDirectory() as scratch:
         directory = chosen.keep or Path(scratch)
         directory.mkdir(parents=True, exist_ok=True)

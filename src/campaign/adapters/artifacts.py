@@ -8,9 +8,10 @@ import os
 import re
 import uuid
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -259,7 +260,7 @@ def read_single(path: Path) -> Batch:
     """A single record of an earlier form as a batch of one; FormatError where it can't be trusted."""
     try:
         entry = json.loads(path.read_text())
-        _require(entry)
+        _require(entry.get("record", entry).get)
         record = convert(entry["record"], Record) if "record" in entry else _from_status(entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FormatError(Code.FORMAT_DAMAGED, f"{path} can't be trusted: {type(error).__name__}: {error}") from error
@@ -308,9 +309,7 @@ def _check_meta(path: Path, meta: Mapping[str, Any]) -> None:
 
 def _restore(record: Record, summaries: Mapping[str, npt.NDArray[Any]]) -> Record:
     """A record with its arrays back in place."""
-    absent = [key for key in REQUIRED_RECORD if not getattr(record, key)]
-    if absent:
-        raise ValueError(f"a record lacks {', '.join(absent)}")
+    _require(partial(getattr, record))
     places = {name: value for name, value in record.measurements.items() if isinstance(value, dict)}
     if not places:
         return record
@@ -318,8 +317,8 @@ def _restore(record: Record, summaries: Mapping[str, npt.NDArray[Any]]) -> Recor
     return replace(record, measurements={**record.measurements, **arrays})
 
 
-def _require(entry: Mapping[str, Any]) -> None:
-    """Refuse a record that does not say what it is of."""
-    absent = [key for key in REQUIRED_RECORD if not entry.get("record", entry).get(key)]
+def _require(field: Callable[[str], Any]) -> None:
+    """Refuse a record that does not say what it is of; `field` gives what it says."""
+    absent = [key for key in REQUIRED_RECORD if not field(key)]
     if absent:
         raise ValueError(f"a record lacks {', '.join(absent)}")

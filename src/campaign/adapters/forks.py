@@ -61,17 +61,12 @@ class Nursery:
     def __init__(self, generator: str, environment: Mapping[str, str], log: Path) -> None:
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         argv = [
-            sys.executable,
-            "-m",
-            "campaign.nursery",
-            "--parent",
-            str(os.getpid()),
-            "--socket",
-            str(theirs.fileno()),
-        ]
+            sys.executable, "-m", "campaign.nursery",
+            "--parent", str(os.getpid()), "--socket", str(theirs.fileno()), "--generator", generator,
+        ]  # fmt: skip
         with log.open("ab") as output, theirs:
             self._process = subprocess.Popen(
-                [*argv, "--generator", generator], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
+                argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
                 env=dict(environment), pass_fds=[theirs.fileno()],
             )  # fmt: skip
         self._forked: queue.SimpleQueue[Fork | None] = queue.SimpleQueue()

@@ -255,9 +255,7 @@ class ProcessLauncher:
         self._environment = dict(environment)
         self._logs: dict[int, SlotProcess] = {}
         self._sockets = Path(tempfile.mkdtemp(prefix="campaign-", dir=_short_directory()))
-        self._nurseries: dict[
-            int, Nursery
-        ] = {}  # by the threads of a rank: libraries look at them when they are loaded
+        self._nurseries: dict[int, Nursery] = {}  # by the threads of a rank, which libraries ask for when loaded
 
     def start(self, slot: Slot) -> SlotProcess:
         """A new slot server; its first message says that it is ready."""

@@ -266,10 +266,8 @@ class SlotServer:
                 self._pace.note(now, record.duration_s, busy=len(self._given) > 1)
                 self._end(self._given[record.job], record)
                 if message.get("last"):  # its ranks may be out of step now
-                    self._tell_ends()
                     self._end_after_last()
                 elif not self.slot.shape.warm:
-                    self._tell_ends()
                     self._discard(again=False)
             case "returned":
                 self._take_back([self._given[job] for job in message["jobs"] if job in self._given])
@@ -333,7 +331,6 @@ class SlotServer:
 
         Where one of several may be to blame none is: each is tried again alone, and then it shows.
         """
-        self._tell_ends()
         self._discard()
         if len(suspects) > 1 and failure.blames_job:
             words = f"{failure.message}, with {len(suspects)} jobs in its hands; each is tried again alone"
@@ -379,7 +376,8 @@ class SlotServer:
         return Failure("SlotAbandoned", Code.INTERRUPTED, self.unwanted or "the worker was ended", blames_job=False)
 
     def _discard(self, *, again: bool = True) -> None:
-        """End the process; one that will be needed is started at once."""
+        """End the process, once what it said is told; one that will be needed is started at once."""
+        self._tell_ends()
         process, self.process, self.version = self.process, None, ""
         if process is not None:
             process.kill()

@@ -209,12 +209,6 @@ class Slot:
     gpus: tuple[tuple[int, ...], ...]  # likewise
 
 
-def slot_from_json(data: Mapping[str, Any]) -> Slot:
-    """The slot that travelled as `asdict`."""
-    numbers = {key: tuple(tuple(row) for row in data[key]) for key in ("cpus", "gpus")}
-    return Slot(data["number"], Shape(**data["shape"]), tuple(data["nodes"]), **numbers)
-
-
 @dataclass(frozen=True, slots=True)
 class JobCall:
     """The node of the graph that makes one attempt at one job."""

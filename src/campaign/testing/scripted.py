@@ -51,8 +51,8 @@ class Scripted:
     name = "scripted"
     version = "1"
     suffix = ".txt"
-    options = ScriptedOptions
-    incidental = ("script", "seconds", "truth", "rank_truth", "inputs", "slot_fails", "warm_up_kills")
+    options: type[BaseModel] = ScriptedOptions
+    incidental: tuple[str, ...] = ("script", "seconds", "truth", "rank_truth", "inputs", "slot_fails", "warm_up_kills")
 
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
@@ -135,32 +135,18 @@ class IdleOptions(BaseModel):
     """By which part of it a job takes longer or less, evenly distributed."""
 
 
-class Idle:
+class Idle(Measuring):
     """Sleeps, if it is told to, and measures one number: what an engine costs shows on such jobs."""
 
     name = "idle"
-    version = "1"
-    suffix = ""
     options = IdleOptions
     incidental = ("seconds", "spread")
-
-    def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
-        return ()
-
-    def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
-        return {}
 
     def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
         return ()
 
     def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
         return (Variable("number", "i8", "1", "a number"),)
-
-    def environment(self, directory: str) -> dict[str, str]:
-        return {}
-
-    def preload(self) -> None:
-        """There is nothing to import."""
 
     def warm_up(self, config: Mapping[str, Any]) -> None:
         """There is nothing to warm up."""
@@ -169,9 +155,6 @@ class Idle:
         if task.config["seconds"]:
             time.sleep(idle_s(task.config["seconds"], task.config["spread"], task.seed))
         return {"number": task.seed % 1000}
-
-    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
-        """There is nothing to prove."""
 
 
 def idle_s(seconds: float, spread: float, seed: int) -> float:

@@ -8,7 +8,6 @@ import socket
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import dask
@@ -72,7 +71,7 @@ def delayed_jobs(calls: Iterable[JobCall], slot: Slot) -> list[Delayed]:
     from dask._task_spec import Task as DaskTask
     from dask.highlevelgraph import HighLevelGraph
 
-    where = encode(asdict(slot)).decode()
+    where = encode(slot).decode()
     layer: dict[Any, Any] = {call.key: DaskTask(call.key, run_job, encode(call.task).decode(), where) for call in calls}
     graph = HighLevelGraph.from_collections("jobs", layer, dependencies=[])
     return [Delayed(key, graph, layer="jobs") for key in layer]
@@ -151,7 +150,7 @@ class DaskCluster:
         for lease in leases:
             tasks = encode([call.task for call in lease.calls]).decode()  # a text is not walked by Dask
             calls.append(delayed(run_lease, pure=False)(
-                lease.number, tasks, encode(asdict(lease.slot)).decode(), lease.starts_until_ms,
+                lease.number, tasks, encode(lease.slot).decode(), lease.starts_until_ms,
                 dask_key_name=("lease", lease.number),
             ))  # fmt: skip
         futures = self._client.compute(calls, optimize_graph=False, workers=[address], allow_other_workers=False)

@@ -15,7 +15,7 @@ from typing import Any, cast
 from distributed import Worker, WorkerPlugin, get_worker
 from distributed.utils import sync
 
-from campaign.core.model import Node, Record, Task, slot_from_json
+from campaign.core.model import Node, Record, Slot, Task
 from campaign.ports import Supervisor
 from campaign.wire import decode, encode
 
@@ -61,7 +61,7 @@ def run_lease(lease: int, tasks: str, slot: str, starts_until_ms: int | None = N
         def stopped() -> bool:
             return plugin.draining.is_set() or time.time() * 1000 > deadline_ms
 
-        unstarted = plugin.supervisor.run(slot_from_json(decode(slot)), mine, emit, stopped)
+        unstarted = plugin.supervisor.run(decode(slot, Slot), mine, emit, stopped)
     except Exception as error:  # noqa: BLE001 - a journal that can't be written, or a defect of ours: the coordinator must know
         if not plugin.closing:  # a worker that is ended loses its leases as any that dies
             emit({"event": "broken", "error": f"{type(error).__name__}: {error}"})
