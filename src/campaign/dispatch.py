@@ -379,12 +379,20 @@ class Dispatcher:
 
     def _mates(self, kinds: Sequence[int], batch: int, count: int) -> Iterator[_Ready]:
         """Jobs of these kinds and of one batch, in order."""
-        queues = [self._ready[kind] for kind in kinds if kind in self._ready] if count else []
-        for _ in range(count):
-            heads = [q for q in queues if q and q[0].batch == batch and not self._avoided_now(q[0].job)]
-            if not heads:
-                return
-            yield min(heads, key=lambda queue: queue[0].place).popleft()
+        heads: list[tuple[int, int]] = []  # heap of (place, kind)
+
+        def offer(kind: int) -> None:
+            queue = self._ready.get(kind)
+            if queue and queue[0].batch == batch and not self._avoided_now(queue[0].job):
+                heapq.heappush(heads, (queue[0].place, kind))
+
+        for kind in kinds:
+            offer(kind)
+        while heads and count:
+            _, kind = heapq.heappop(heads)
+            yield self._ready[kind].popleft()
+            offer(kind)
+            count -= 1
 
     def _note_passed_over(self, blocked: set[int], placed: int, now_s: float) -> None:
         """Keep nodes for a shape that was passed over too often by others."""

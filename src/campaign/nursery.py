@@ -9,7 +9,6 @@ status).
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import select
 import signal
@@ -24,6 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from campaign import slot
+from campaign.garbage import keep
 from campaign.generators import find
 from campaign.ports import Preloading
 from campaign.wire import decode, encode
@@ -143,8 +143,7 @@ def main() -> None:
         why = f"{type(error).__name__}: {error}"
     channel.send(encode({"event": "unsafe", "why": why} if why else {"event": "ready"}))
     if not why:
-        gc.collect()
-        gc.freeze()  # pages that are shared stay shared
+        keep()  # pages that are shared stay shared
         serve(channel)
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import faulthandler
-import gc
 import json
 import os
 import select
@@ -38,6 +37,7 @@ from campaign.adapters.ranks import (
 from campaign.attempt import Attempt, explain
 from campaign.core.model import Failure, Outcome, Record, Task
 from campaign.errors import Code
+from campaign.garbage import keep
 from campaign.generators import find
 from campaign.pipeline import Pipeline
 from campaign.ports import Generator, Staged
@@ -225,8 +225,7 @@ def serve(path: str) -> None:
         hello = _learn(told, ranks)
         generator = find(hello["generator"])
         generator.warm_up(hello["config"])
-        gc.collect()
-        gc.freeze()  # what was imported and compiled stays: no collection need look at it again
+        keep()
     except Exception as error:  # noqa: BLE001 - whatever a plug-in's import raises
         _give_up(channel, error)
     limit = int(os.environ["CAMPAIGN_RANK_MEMORY_BYTES"])

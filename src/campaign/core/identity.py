@@ -80,17 +80,6 @@ def axis_word(axis: str, value: Scalar) -> str:
     return template.format(value) if template else f"{axis}{value}"
 
 
-def _filled(scheme: str, fields: Mapping[str, str]) -> str:
-    """`scheme` with its plain fields replaced; KeyError for an unknown one, and for what reaches into a field."""
-    return "".join(text + ("" if name is None else fields[name]) for text, name in _parsed(scheme))
-
-
-@lru_cache(maxsize=16)
-def _parsed(scheme: str) -> tuple[tuple[str, str | None], ...]:
-    """(text, name of the field behind it) of each part of a scheme."""
-    return tuple((text, name) for text, name, _, _ in Formatter().parse(scheme))
-
-
 def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
     """Path of a job's product without its suffix: one directory for a realization, then the naming scheme.
 
@@ -100,12 +89,18 @@ def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
     fields = dict(words)
     for axis, value in point.items():
         fields[axis] = axis_word(axis, value)
-    return _filled(_whole(scheme, tuple(point)), fields)
+    template, names = _template(scheme, tuple(point))
+    return template % tuple([fields[name] for name in names])
 
 
 @lru_cache(maxsize=16)
-def _whole(scheme: str, axes: tuple[str, ...]) -> str:
-    """`scheme` with directories before it, and behind it the axes that it leaves out."""
+def _template(scheme: str, axes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """(template for %, fields that it takes) of `scheme` with directories before it, and behind it the axes that it leaves out.
+
+    A field that reaches into another, such as `{name.upper}`, is one that nobody knows.
+    """
     directories = [f"{{{axis}}}/" for axis in axes if axis in AXIS_DIRECTORIES]
     left_out = [f"_{{{a}}}" for a in axes if f"{{{a}}}" not in scheme and a not in AXIS_DIRECTORIES]
-    return "".join([*directories, scheme, *left_out])
+    parsed = list(Formatter().parse("".join([*directories, scheme, *left_out])))
+    names = tuple(name for _, name, _, _ in parsed if name is not None)
+    return "".join(text.replace("%", "%%") + ("" if name is None else "%s") for text, name, _, _ in parsed), names

@@ -16,6 +16,7 @@ from distributed import Worker, WorkerPlugin, get_worker
 from distributed.utils import sync
 
 from campaign.core.model import Node, Record, Slot, Task
+from campaign.garbage import collect_seldom
 from campaign.ports import Supervisor
 from campaign.wire import decode, encode
 
@@ -115,6 +116,7 @@ class SlotsPlugin(WorkerPlugin):
         """Make the supervisor of the slots when the worker starts, and tell the coordinator that the node is there."""
         # Ctrl-C reaches every process of a terminal's group; the coordinator alone decides what it means.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        collect_seldom()
         self.draining = threading.Event()
         self.closing = False
         self.supervisor: Supervisor | None = None
