@@ -164,7 +164,7 @@ def compressions(product: Path, repeats: int) -> list[str]:
     with h5py.File(product) as file:
         columns = {f"{group}/{name}": file[group][name][...] for group in file for name in file[group]}
     raw = sum(column.nbytes for column in columns.values())
-    lines = ["| compression | write | read | size |", "|---|---|---|---|"]
+    lines = ["### Products", "", "| compression | write | read | size |", "|---|---|---|---|"]
     for kind in ("none", "lzf", "gzip", "zstd"):
         writes, reads = [], []
         with tempfile.TemporaryDirectory() as scratch:

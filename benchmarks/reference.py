@@ -1,6 +1,7 @@
 """rgrspit_diffsky on given hosts, in an environment that has it: python reference.py HOSTS.npz REPEATS; used by galaxies.py
 
-Prints the galaxies of one mock and the seconds that each of REPEATS took, the first with its compilation, as JSON.
+Prints the galaxies of one mock and the seconds that each of REPEATS took, the first with its compilation, as JSON. Each
+has the same seed: another one has another number of satellites, for which it would compile anew.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ def main() -> None:
 
     hosts, repeats = np.load(sys.argv[1]), int(sys.argv[2])
     seconds = []
-    for n in range(repeats):
+    for _ in range(repeats):
         begin = time.perf_counter()
         made = mc_galpop_synthetic_subs(
-            jax.random.key(n), hosts["log_mass"], hosts["radius"], hosts["position"], hosts["velocity"],
+            jax.random.key(0), hosts["log_mass"], hosts["radius"], hosts["position"], hosts["velocity"],
             float(hosts["redshift"]), 11.0, DEFAULT_COSMOLOGY, float(hosts["box_size"]),
         )  # fmt: skip
         jax.block_until_ready(made)
