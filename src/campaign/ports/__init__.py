@@ -1,0 +1,9 @@
+"""What the steps need from the world, as protocols; `testing` holds the contract suite of each."""
+
+from campaign.ports.cluster import Cluster, Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
+from campaign.ports.generator import Generator, Preloading, Staged
+from campaign.ports.progress import Progress
+from campaign.ports.slots import Clock, Journal, Launcher, Process, Supervisor
+from campaign.ports.storage import Artifacts, Batch, Begun, Commit, Committer, Journals, Ledger, ResultStore
+
+__all__ = ["Artifacts", "Batch", "Begun", "Clock", "Cluster", "Commit", "Committer", "Event", "Generator", "JobEnded", "JobStarted", "Journal", "Journals", "Launcher", "LeaseLost", "LeaseReturned", "Ledger", "NodeJoined", "NodeLost", "Preloading", "Process", "Progress", "ResultStore", "Staged", "Supervisor"]

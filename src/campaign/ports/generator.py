@@ -1,0 +1,72 @@
+"""What turns a job into products and measurements, as a protocol, and what it may have beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from campaign.core.model import Point, Task, Variable
+
+
+class Generator(Protocol):
+    """Turns one job into products and measurements; found by the entry points `campaign.generators`."""
+
+    name: str
+    version: str
+    suffix: str  # of the product's file name, such as ".hdf5"; empty where jobs are measured only and make no file
+    options: Any  # a pydantic model class: the options that a user may set
+    incidental: tuple[str, ...]  # options that don't decide the result, such as where the input lies
+
+    def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Packages that must be importable where jobs run."""
+
+    def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
+        """Fields that a naming scheme may use beside the axes."""
+
+    def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
+        """Paths that must exist before the job can run."""
+
+    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
+        """What each job adds to the dataset."""
+
+    def environment(self, directory: str) -> dict[str, str]:
+        """Environment variables of the processes that run jobs of the campaign in `directory`."""
+
+    def warm_up(self, config: Mapping[str, Any]) -> None:
+        """Import and prepare what every job needs; called once in each slot process."""
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
+        """Write the product, if there is one, to `target` and return the values of `variables`; name each phase as it begins."""
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        """Prove the closed product complete; JobError where it is not."""
+
+
+@runtime_checkable
+class Preloading(Protocol):
+    """What a generator has beside the rest whose imports take long: slots are forked from a process that has done them."""
+
+    def preload(self) -> None:
+        """Import what jobs will need and what starts no thread; `environment` is set, that of a single slot is not.
+
+        The generator's own module is imported there as well.
+        """
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """What a generator has beside `generate` whose stages may run side by side, each for another job.
+
+    `generate` must do the same: write(task, compute(task, load(task))). The stages are called in different threads, and
+    never two of a kind at once; what one returns goes to the next as it is. Jobs of several ranks call `generate`.
+    """
+
+    def load(self, task: Task, phase: Callable[[str], None]) -> Any:
+        """Read and decode the input."""
+
+    def compute(self, task: Task, loaded: Any, phase: Callable[[str], None]) -> Any:
+        """Compute what will be written and measured."""
+
+    def write(self, task: Task, made: Any, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
+        """Write the product to `target` and return the values of `variables`."""
