@@ -27,18 +27,19 @@ strategy:
   defaults: {{simulation_root: {root}/inputs, min_mass: {min_mass}}}
   overrides: {{galaxies: {{synthetic: {{box_size: {box_size}, min_mass: 5.0e+11}}}}}}
 execution: {{order: realization_major, timeout_hours: 0.5}}
-resources: {{slots: {slots}, threads_per_rank: {threads}}}
+resources: {{slots: {slots}, threads_per_rank: {threads}, gpus_per_rank: {gpus}}}
 outputs: {{base_path: {root}/campaigns}}
 """
 
 
 def write_config(
-    root: Path, name: str, realizations: int, box_size: float, *, slots: int = 1, threads: int = 2
+    root: Path, name: str, realizations: int, box_size: float, *, slots: int = 1, threads: int = 2, gpus: int = 0
 ) -> Path:
     """A campaign of mocks in boxes of one size, Mpc/h."""
     path = root / f"{name}.yaml"
     path.write_text(YAML.format(
-        name=name, realizations=realizations, root=root, min_mass="5.6e+11", box_size=box_size, slots=slots, threads=threads,
+        name=name, realizations=realizations, root=root, min_mass="5.6e+11", box_size=box_size,
+        slots=slots, threads=threads, gpus=gpus,
     ))  # fmt: skip
     return path
 

@@ -58,6 +58,12 @@ SECTIONS = (
         "Jobs that measure a number and make no product, on two slots; half of them run, then stopped, looked at and started again. After a run that "
         "ended in order; where the coordinator was killed, the next start also reads the journals of that run.",
     ),
+    Section(
+        "gpu", "On a GPU",
+        "One slot that has the GPU, against one on CPUs of the same machine. Computing is what a GPU can take over; half of what is left of it is "
+        "numpy's, and loading, compression and writing stay with the CPUs.",
+        usual=False,
+    ),
     Section("slots", "Many slots", "Slots of which the machine has many more than cores; their jobs sleep."),
     Section(
         "allocation", "Inside an allocation",

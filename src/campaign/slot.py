@@ -107,7 +107,7 @@ def share(environment: Mapping[str, str], allowed: set[int]) -> tuple[set[int], 
     bound = {known[n] for n in cpus} if cpus and max(cpus) < len(known) else allowed
     per_rank = int(environment["CAMPAIGN_GPUS_PER_RANK"])
     if not per_rank:
-        return bound, {}
+        return bound, {"CUDA_VISIBLE_DEVICES": ""}  # or each rank would take the first one
     ordinals = _part(environment["CAMPAIGN_GPU_ORDINALS"], node, local, per_rank)
     visible = [word for word in environment.get("CUDA_VISIBLE_DEVICES", "").split(",") if word]
     if len(visible) == per_rank * _ranks_on_node(environment):  # the launcher gave the step its own

@@ -118,7 +118,7 @@ def test_gpus_are_counted_among_those_that_are_ours():
 def test_a_rank_that_is_bound_already_is_left_in_peace():
     bound, _ = share(variables(SLURM_NODEID="1", SLURM_LOCALID="1"), {12, 13})
     assert bound == {12, 13}
-    assert share(variables(CAMPAIGN_GPUS_PER_RANK="0"), {0})[1] == {}
+    assert share(variables(CAMPAIGN_GPUS_PER_RANK="0"), {0})[1] == {"CUDA_VISIBLE_DEVICES": ""}
 
 
 YAML = """

@@ -225,7 +225,7 @@ def _join(*, wait: bool = False) -> tuple[int, int]:
 def _tell_rank(task: Task, rank: int, size: int, begin: float) -> None:
     if task.config["rank_truth"]:
         node = os.environ.get("SLURMD_NODENAME", socket.gethostname())
-        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "-")
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES") or "-"
         words = (task.name, task.attempt, rank, size, node, begin, time.time(), gpus)
         _append(task.config["rank_truth"], " ".join(map(str, words)) + "\n")
 
