@@ -115,7 +115,7 @@ def test_nothing_is_compiled_twice_whatever_the_number_of_haloes(log_mass):
     shapes = {
         tuple(column.shape for column in tile)
         for total in (0, 1, 100, model.TILE, model.TILE + 1, 3 * model.TILE)
-        for tile, _ in populate._tiles((np.resize(log_mass, total), np.zeros((total, 2), np.uint32)))
+        for tile in populate._tiles((np.resize(log_mass, total), np.zeros((total, 2), np.uint32)))
     }
     assert shapes == {((model.TILE,), (model.TILE, 2))}
 

@@ -177,26 +177,21 @@ def _tiled(kernel: Callable[..., Any], *columns: npt.NDArray[Any]) -> Any:
     import jax
 
     with jax.enable_x64(new_val=False):  # importing diffsky has switched double precision on
-        parts = [
-            jax.tree.map(lambda leaf, n=rows: np.asarray(leaf)[:n], kernel(*tile)) for tile, rows in _tiles(columns)
-        ]
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        made = [kernel(*tile) for tile in _tiles(columns)]  # each is under way before the first is waited for
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(columns[0])], *jax.device_get(made))
 
 
-def _tiles(columns: tuple[npt.NDArray[Any], ...]) -> Iterator[tuple[list[npt.NDArray[Any]], int]]:
+def _tiles(columns: tuple[npt.NDArray[Any], ...]) -> Iterator[list[npt.NDArray[Any]]]:
     from campaign.generators.galaxies.model import TILE
 
     total = len(columns[0])
     filler = [c[:1] if total else _harmless(c) for c in columns]
     for start in range(0, max(total, 1), TILE):
         rows = min(TILE, total - start)
-        yield (
-            [
-                np.concatenate([c[start : start + rows], np.repeat(f, TILE - rows, axis=0)])
-                for c, f in zip(columns, filler, strict=True)
-            ],
-            rows,
-        )
+        yield [
+            np.concatenate([c[start : start + rows], np.repeat(f, TILE - rows, axis=0)])
+            for c, f in zip(columns, filler, strict=True)
+        ]
 
 
 def _harmless(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
