@@ -6,4 +6,30 @@ from campaign.ports.progress import Progress
 from campaign.ports.slots import Clock, Journal, Launcher, Process, Supervisor
 from campaign.ports.storage import Artifacts, Batch, Begun, Commit, Committer, Journals, Ledger, ResultStore
 
-__all__ = ["Artifacts", "Batch", "Begun", "Clock", "Cluster", "Commit", "Committer", "Event", "Generator", "JobEnded", "JobStarted", "Journal", "Journals", "Launcher", "LeaseLost", "LeaseReturned", "Ledger", "NodeJoined", "NodeLost", "Preloading", "Process", "Progress", "ResultStore", "Staged", "Supervisor"]
+__all__ = [
+    "Artifacts",
+    "Batch",
+    "Begun",
+    "Clock",
+    "Cluster",
+    "Commit",
+    "Committer",
+    "Event",
+    "Generator",
+    "JobEnded",
+    "JobStarted",
+    "Journal",
+    "Journals",
+    "Launcher",
+    "LeaseLost",
+    "LeaseReturned",
+    "Ledger",
+    "NodeJoined",
+    "NodeLost",
+    "Preloading",
+    "Process",
+    "Progress",
+    "ResultStore",
+    "Staged",
+    "Supervisor",
+]

@@ -11,7 +11,7 @@ from campaign.core.model import Lease, Node, Record, Slot
 
 @dataclass(frozen=True, slots=True)
 class JobStarted:
-    """An attempt has begun in a slot."""
+    """An attempt has begun in a slot; of one that has ended as soon as it was heard of, only its end is told."""
 
     job: int
     attempt: int
