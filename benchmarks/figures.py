@@ -9,7 +9,9 @@ import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,13 +68,29 @@ def machine() -> dict[str, object]:
     """Facts about this machine."""
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
     models = (line.split(":")[1].strip() for line in cpuinfo if "model name" in line)
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     return {
         "processor": next(models, platform.processor()),
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "file_system": _file_system(tempfile.gettempdir()),
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
+        "commit": described.stdout.strip() or "unknown",
     }
+
+
+def _file_system(path: str) -> str:
+    """Type of the file system on which campaigns are made; one in memory makes nothing durable."""
+    mounts = [line.split()[1:3] for line in Path("/proc/mounts").read_text().splitlines()]
+    above = [(mount, kind) for mount, kind in mounts if Path(path).is_relative_to(mount)]
+    return max(above, key=lambda entry: len(entry[0]), default=("", "unknown"))[1]
 
 
 def timed(*command: str, codes: tuple[int, ...] = (0,), environment: dict[str, str] | None = None) -> float:
@@ -89,7 +107,9 @@ class Run:
     """A coordinator at work on the campaign."""
 
     def __init__(self, path: Path, directory: Path) -> None:
-        self._progress = directory / "metadata" / "progress.json"
+        from campaign.layout import Layout
+
+        self._progress, self._journals = directory / "metadata" / "progress.json", Layout(directory).journals
         self._progress.unlink(missing_ok=True)
         command = [sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
@@ -101,10 +121,18 @@ class Run:
         except (OSError, ValueError, KeyError):
             return 0
 
+    def wait_for_first(self) -> float:
+        """Seconds until an attempt has ended, as the journal of its worker tells at once."""
+        return self._wait(lambda: any(b'{"end"' in path.read_bytes() for path in self._journals.glob("*.jsonl")))
+
     def wait_for(self, ended: int) -> float:
-        """Seconds until so many attempts have ended; RuntimeError where the run ends before."""
+        """Seconds until so many attempts have ended, as `progress.json` tells every other second."""
+        return self._wait(lambda: self.ended() >= ended)
+
+    def _wait(self, there: Callable[[], bool]) -> float:
+        """Seconds until something is there; RuntimeError where the run ends before."""
         begin = time.monotonic()
-        while self.ended() < ended:
+        while not there():
             if self.process.poll() is not None:
                 raise RuntimeError(f"the run ended:\n{self.process.communicate()[1][-2000:]}")
             time.sleep(0.05)
@@ -118,10 +146,16 @@ class Run:
 
     def stop(self) -> float:
         """Let it drain and end; its peak memory in MiB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
         self.process.send_signal(signal.SIGTERM)
-        self.process.communicate()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+        return self.peak()
+
+    def peak(self) -> float:
+        """Its peak memory in MiB, once it has ended."""
+        assert self.process.stderr is not None
+        self.process.stderr.read()
+        _, status, used = os.wait4(self.process.pid, 0)
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return used.ru_maxrss / 1024
 
 
 def records_of(directory: Path) -> list[Any]:

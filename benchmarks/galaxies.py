@@ -1,4 +1,4 @@
-"""Mocks in a warm slot, against one process for each: python benchmarks/galaxies.py [--small] [--json]
+"""Mocks in warm slots, against one process for each: python benchmarks/galaxies.py [--small] [--json]
 
 Prints the wall time of a steady-state mock over its pure computing time, mocks an hour against one process a mock,
 galaxies a second of the kernel, and what each compression costs. Input is made before anything is measured.
@@ -15,10 +15,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jobs
 from figures import Figure, machine, records_of, report, timed
+
+SHARED = "Loading, compressing, checking and writing take time of the same two cores, beside what computes"
+AT_ONCE = "Two processes at once compile side by side"
 
 YAML = """
 campaign: {{name: {name}}}
@@ -49,23 +54,35 @@ def run(path: Path) -> float:
     return timed(sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off")
 
 
-def steady(root: Path, name: str, realizations: int, box_size: float) -> tuple[Figure, Figure, int]:
-    """(wall time over computing time, mocks an hour, host haloes) of a campaign in one slot, its first jobs left out."""
-    make_inputs(root, realizations, box_size)
-    run(write_config(root, name, realizations, box_size))
-    records = records_of(root / "campaigns" / f"v1.0_{name}")[3:]
+def steady(root: Path, realizations: int, box_size: float, alone_s: Sequence[float]) -> list[Figure]:
+    """Wall time of a mock of a campaign in one slot over its computing time, alone and as it was; its first jobs are left out."""
+    run(write_config(root, "large", realizations, box_size))
+    records = records_of(root / "campaigns" / "v1.0_large")[3:]
     begins = [record.started_ms / 1000 for record in records]
     intervals = [after - before for before, after in itertools.pairwise(begins)][1:-2]
-    computing = statistics.median(record.phases_s["compute"] for record in records)
+    beside = statistics.median(record.phases_s["compute"] for record in records)
     hosts = round(statistics.median(record.measurements["n_halos"] for record in records))
-    ratio = Figure(
-        f"wall time of a steady-state mock ({hosts:,} hosts) / its computing time",
-        [interval / computing for interval in intervals], "", at_most=1.10,
-    )  # fmt: skip
-    hourly = Figure(
-        f"mocks an hour in a warm slot ({hosts:,} hosts)", [3600 / interval for interval in intervals], "/h"
-    )
-    return ratio, hourly, hosts
+    wall = f"wall time of a steady-state mock ({hosts:,} hosts)"
+    alone = statistics.median(alone_s)
+    return [
+        Figure(f"{wall} / its computing time, with nothing else at work", [i / alone for i in intervals], "", at_most=1.10, why=SHARED),
+        Figure(f"{wall} / its computing time, while others are loaded and written", [i / beside for i in intervals], ""),
+    ]  # fmt: skip
+
+
+def hourly(root: Path, realizations: int, box_size: float) -> tuple[Figure, int]:
+    """(mocks an hour in two slots, each with a core, host haloes of one); from when each slot has had a few, in three parts."""
+    run(write_config(root, "small", realizations, box_size, slots=2, threads=1))
+    records = records_of(root / "campaigns" / "v1.0_small")
+    of_slot: dict[int, list[float]] = {}
+    for record in records:
+        of_slot.setdefault(record.pid, []).append(record.started_ms / 1000)
+    warm = max(starts[3] for starts in of_slot.values())
+    begins = sorted(record.started_ms / 1000 for record in records if record.started_ms / 1000 >= warm)
+    third = (len(begins) - 1) // 3
+    rates = [3600 * third / (begins[n + third] - begins[n]) for n in (0, third, 2 * third)]
+    hosts = round(statistics.median(record.measurements["n_halos"] for record in records))
+    return Figure(f"mocks an hour in two warm slots ({hosts:,} hosts)", rates, "/h"), hosts
 
 
 def make_inputs(root: Path, realizations: int, box_size: float) -> None:
@@ -81,26 +98,35 @@ def mock_environment(path: Path) -> dict[str, str]:
     return {**Galaxies().environment(str(directory)), jobs.CONFIG: str(path)}
 
 
-def one_process_each(root: Path, name: str, processes: int) -> Figure:
-    """Mocks an hour of one process after another, each with the compilation cache of the campaign `name`."""
-    path = root / f"{name}.yaml"
-    environment = {**os.environ, **mock_environment(path)}
-    rates = [3600 / timed(sys.executable, jobs.__file__, str(n), environment=environment) for n in range(processes)]
-    return Figure("mocks an hour, one process a mock, compilation cached", rates, "/h")
+def one_process_each(root: Path, name: str, pairs: int) -> Figure:
+    """Mocks an hour of one process for each, two at once, with the compilation cache of the campaign `name`."""
+    environment = {**os.environ, **mock_environment(root / f"{name}.yaml")}
+    rates = [two_at_once([sys.executable, jobs.__file__], [2 * n, 2 * n + 1], environment) for n in range(pairs)]
+    return Figure("mocks an hour, one process a mock, two at once, compilation cached", rates, "/h")
 
 
-def kernel(root: Path, box_size: float, repeats: int) -> Figure:
-    """Galaxies a second of `generate_galaxies`, warm, on the cores that are here."""
+def two_at_once(command: list[str], arguments: Sequence[object], environment: dict[str, str] | None = None) -> float:
+    """Programs an hour, each with an argument of its own, all at once."""
+    begin = time.perf_counter()
+    with ThreadPoolExecutor(len(arguments)) as pool:
+        list(pool.map(lambda word: timed(*command, str(word), environment=environment), arguments))
+    return 3600 * len(arguments) / (time.perf_counter() - begin)
+
+
+def kernel(root: Path, box_size: float, repeats: int) -> tuple[Figure, list[float]]:
+    """(galaxies a second of `generate_galaxies`, warm, on the cores that are here; seconds of each time)."""
     from campaign.generators.galaxies import GalaxyModelParams, generate_galaxies, load_and_filter_halos
 
     catalogue = _catalogue(root, box_size)
     hosts = load_and_filter_halos(catalogue, 5.6e11, cleaned=False)
-    rates = []
+    rates, seconds = [], []
     for n in range(repeats + 1):
         begin = time.perf_counter()
         made = len(generate_galaxies(hosts, GalaxyModelParams(redshift=1.0), n))
-        rates.append(made / (time.perf_counter() - begin))
-    return Figure(f"galaxies a second of the kernel ({len(hosts):,} hosts, {made:,} galaxies)", rates[1:], "/s")
+        seconds.append(time.perf_counter() - begin)
+        rates.append(made / seconds[-1])
+    name = f"galaxies a second of the kernel ({len(hosts):,} hosts, {made:,} galaxies)"
+    return Figure(name, rates[1:], "/s"), seconds[1:]
 
 
 def write_hosts(root: Path, box_size: float, into: Path, *, without: int = 0) -> int:
@@ -121,9 +147,7 @@ def write_hosts(root: Path, box_size: float, into: Path, *, without: int = 0) ->
     return count
 
 
-def against_reference(
-    root: Path, python: str, boxes: tuple[float, float], hourly: Figure, ours: Figure
-) -> list[Figure]:
+def against_reference(root: Path, python: str, boxes: tuple[float, float], mocks: Figure, ours: Figure) -> list[Figure]:
     """Our kernel and our warm slot against rgrspit_diffsky in the environment of the interpreter `python`."""
     program, hosts = str(Path(__file__).with_name("reference.py")), root / "hosts.npz"
     large, small = boxes
@@ -135,14 +159,16 @@ def against_reference(
     )  # fmt: skip
     rates = []
     for n in range(3):  # another number of hosts each time, as mocks have
-        count = write_hosts(root, small, hosts, without=n)
-        rates.append(3600 / timed(python, program, str(hosts), "1"))
-    alone = Figure(f"mocks an hour, one process a mock of rgrspit_diffsky ({count:,} hosts)", rates, "/h")
+        paths = [root / "one.npz", root / "other.npz"]
+        for place, path in enumerate(paths):
+            count = write_hosts(root, small, path, without=2 * n + place)
+        rates.append(two_at_once([python, program], paths))
+    alone = Figure(f"mocks an hour, one process a mock of rgrspit_diffsky, two at once ({count:,} hosts)", rates, "/h")
     return [
         theirs,
         Figure("galaxies a second of the kernel, over those", [ours.median / theirs.median], "x", at_least=5),
         alone,
-        Figure("mocks an hour: warm slot / one process a mock of rgrspit_diffsky", [hourly.median / alone.median], "x", at_least=200),
+        Figure("mocks an hour: warm slots / one process a mock of rgrspit_diffsky", [mocks.median / alone.median], "x", at_least=200, why=AT_ONCE),
     ]  # fmt: skip
 
 
@@ -205,22 +231,23 @@ def main() -> None:
     small = (arguments := parser.parse_args()).small
     facts = machine()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    large_box, small_box, mocks = (40.0, 30.0, 8) if small else (250.0, 115.0, 24)
+    large_box, small_box, large, many = (40.0, 30.0, 12, 24) if small else (250.0, 115.0, 24, 120)
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
-        ratio, _, _ = steady(root, "large", mocks, large_box)
-        _, hourly, hosts = steady(root, "small", 2 * mocks, small_box)
-        alone = one_process_each(root, "small", 2 if small else 6)
-        times = Figure(
-            f"mocks an hour: warm slot / one process a mock ({hosts:,} hosts)",
-            [hourly.median / alone.median],
-            "x",
-            at_least=30,
-        )
+        make_inputs(root, large, large_box)
+        make_inputs(root, many, small_box)
+        rate, alone_s = kernel(root, large_box, 2 if small else 7)
+        ratios = steady(root, large, large_box, alone_s)
+        mocks, hosts = hourly(root, many, small_box)
+        alone = one_process_each(root, "small", 1 if small else 3)
+        name = f"mocks an hour: warm slots / one process a mock ({hosts:,} hosts)"
+        times = Figure(name, [mocks.median / alone.median], "x", at_least=30)
         product = next((root / "campaigns" / "v1.0_large" / "catalogs").rglob("*.hdf5"))
-        figures = [ratio, hourly, alone, times, kernel(root, large_box, 2 if small else 7)]
+        figures = [*ratios, mocks, alone, times, rate]
         if arguments.reference:
-            figures += against_reference(root, arguments.reference, (large_box, small_box), hourly, figures[-1])
+            figures += against_reference(root, arguments.reference, (large_box, small_box), mocks, rate)
+        else:
+            print("rgrspit_diffsky is not measured: --reference PYTHON", file=sys.stderr)
         filters = compressions(product, 1 if small else 5)
     report(facts, figures, "\n".join(filters), as_json=arguments.json)
 

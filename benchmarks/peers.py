@@ -1,29 +1,32 @@
 """This engine and others on the same jobs on two cores: python benchmarks/peers.py [--small] [--json] [--environment DIR]
 
-No-ops, naps of 0.1 s +- 50 %, and mocks of 10,000 host haloes; ours are recorded durably and stand in the dataset, the
-others' results are handed back and kept nowhere. The others come from PyPI into an environment of their own, which is
-made where it is not there (GNU parallel from the distribution). A ratio above 1 means that ours is faster.
+No-ops, naps of 0.1 s +- 50 %, and mocks of 10,000 host haloes, from the moment when both workers are warm: ours until all
+are recorded durably and stand in the dataset, the others' until their results are handed back, to be kept nowhere. The
+others come from PyPI into an environment of their own, which is made where it is not there (GNU parallel from the
+distribution). A ratio above 1 means that ours is faster.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 import venv
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import jobs
-from figures import BUSY, Figure, Run, idle_config, machine, records_of, report, scripted_environment
+from figures import BUSY, Figure, Run, idle_config, machine, number, records_of, report, scripted_environment
 from galaxies import make_inputs, mock_environment, write_config
-from peer import ENGINES, WORKERS
+from peer import ENGINES, WARM, WORKERS
+
+from campaign.testing.scripted import idle_s
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("parsl", "hyperqueue", "executorlib", "xyzpy", "matplotlib", "dask[distributed]")
@@ -43,25 +46,36 @@ class Counts:
 
 
 FULL = {
-    OURS: Counts(100_000, 400, 60), "dask_map": Counts(20_000, 400, 60), "dask_graph": Counts(5_000, 400, 60),
-    "parsl": Counts(20_000, 400, 60), "executorlib": Counts(100_000, 400, 60), "xyzpy": Counts(20_000, 400, 60),
+    OURS: Counts(100_000, 400, 120), "dask_map": Counts(20_000, 400, 120), "dask_graph": Counts(5_000, 400, 120),
+    "parsl": Counts(20_000, 400, 120), "executorlib": Counts(100_000, 400, 120), "xyzpy": Counts(20_000, 400, 120),
     "hyperqueue": Counts(10_000, 400, 8), "gnu_parallel": Counts(10_000, 400, 8), "processes": Counts(10_000, 400, 8),
 }  # fmt: skip
 
+LIMIT_S = 600
+"""How long one measurement of another engine may take."""
 
-@dataclass(frozen=True)
+
+@dataclass
 class Measured:
-    """Seconds that so many jobs took, each time."""
+    """What an engine made of one kind of jobs, each time."""
 
-    engine: str
-    kind: str
-    jobs: int
-    seconds: list[float]
+    rates: list[float] = field(default_factory=list)  # jobs a second
+    busy: list[float] = field(default_factory=list)  # percentage of the workers' time in which a nap was taken
+    failed: str = ""  # why there is less of it
 
     @property
     def rate(self) -> float:
-        """Jobs a second: the median."""
-        return self.jobs / statistics.median(self.seconds)
+        """Jobs a second: the median; nothing where it failed."""
+        return statistics.median(self.rates) if self.rates else math.nan
+
+    def note(self, jobs: int, seconds: float, napped_s: float) -> None:
+        """Another measurement."""
+        self.rates.append(jobs / seconds)
+        self.busy.append(100 * napped_s / (WORKERS * seconds))
+
+
+Table = dict[tuple[str, str], Measured]
+"""(engine, kind of jobs) -> what was measured."""
 
 
 def environment(directory: Path) -> Path:
@@ -87,105 +101,111 @@ def versions(python: Path) -> dict[str, str]:
     return found
 
 
-def other(python: Path, engine: str, kind: str, count: int, mocks: Path) -> float:
-    """Seconds that another engine takes."""
+def other(into: Measured, python: Path, engine: str, kind: str, count: int, mocks: Path) -> None:
+    """Measure another engine; what goes wrong is told, and goes into the table."""
     own = {
         **os.environ, **mock_environment(mocks),
         "PYTHONPATH": str(Path(__file__).parent), "PATH": f"{python.parent}:{os.environ['PATH']}",
     }  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
-        command = [str(python), str(Path(__file__).with_name("peer.py")), engine, kind, str(count)]
-        done = subprocess.run(command, cwd=scratch, env=own, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise RuntimeError(f"{engine} failed on {kind}:\n{done.stderr[-3000:]}")
-    return float(json.loads(done.stdout.strip().splitlines()[-1])["seconds"])
+    command = [str(python), str(Path(__file__).with_name("peer.py")), engine, kind, str(count)]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        try:
+            done = subprocess.run(
+                command, cwd=scratch, env=own, capture_output=True, text=True, check=True, timeout=LIMIT_S
+            )
+        except subprocess.TimeoutExpired:
+            into.failed = f"not done after {LIMIT_S} s"
+            return
+        except subprocess.CalledProcessError as error:
+            into.failed = (error.stderr.strip().splitlines() or [f"exit status {error.returncode}"])[-1]
+            print(f"{engine} failed on {kind}:\n{error.stderr[-3000:]}", file=sys.stderr)
+            return
+    seconds = float(json.loads(done.stdout.strip().splitlines()[-1])["seconds"])
+    into.note(count, seconds, sum(map(jobs.nap_s, range(count))))
 
 
-def ours(root: Path, kind: str, count: int, attempt: int) -> float:
-    """Seconds from the end of our first job until everything is committed and the run has ended; naps and mocks until the last end."""
+def ours(into: Measured, root: Path, kind: str, count: int, attempt: int, box: float) -> None:
+    """Measure ours, from when each of the slots has had its first few jobs to the last change of the dataset."""
     name = f"{kind}{attempt}"
+    spread = jobs.NAP_SPREAD if kind == "nap" else 0.0
     if kind == "mock":
-        path = write_config(root, name, count, SMALL_BOX, slots=WORKERS, threads=1)
+        path = write_config(root, name, count, box, slots=WORKERS, threads=1)
     else:
-        seconds, spread = (jobs.NAP_S, jobs.NAP_SPREAD) if kind == "nap" else (0.0, 0.0)
-        path = idle_config(root, name, count, WORKERS, seconds=seconds, spread=spread)
+        path = idle_config(root, name, count, WORKERS, seconds=jobs.NAP_S if kind == "nap" else 0.0, spread=spread)
     directory = root / "campaigns" / f"v1.0_{name}"
-    run = Run(path, directory)
-    run.wait_for(1)
-    begin = time.monotonic()
-    run.finish()
-    if kind == "noop":
-        return time.monotonic() - begin
+    Run(path, directory).finish()
     records = records_of(directory)
-    ends = sorted(record.started_ms / 1000 + record.duration_s for record in records)
-    steady = ends[WORKERS * 2 :]  # warm from here on
-    return (steady[-1] - steady[0]) * len(records) / (len(steady) - 1)
+    of_slot: dict[int, list[int]] = {}
+    for record in records:
+        of_slot.setdefault(record.pid, []).append(record.started_ms)
+    warm_ms = max(starts[WARM // WORKERS] for starts in of_slot.values())
+    counted = [record for record in records if record.started_ms >= warm_ms]
+    written = max(path.stat().st_mtime for path in (directory / "results.zarr").rglob("*"))
+    into.note(
+        len(counted), written - warm_ms / 1000, sum(idle_s(jobs.NAP_S, spread, record.seed) for record in counted)
+    )
 
 
 SMALL_BOX = 115.0
 """Mpc/h, for 10,000 hosts."""
 
 
-def measure(python: Path, counts: dict[str, Counts], repeats: int, box: float) -> list[Measured]:
+def measure(python: Path, counts: dict[str, Counts], repeats: int, box: float) -> Table:
     """Every engine on every kind of jobs, in turns, so that a slow moment of the machine meets them all."""
-    found: dict[tuple[str, str], list[float]] = {}
+    found: Table = {(engine, kind): Measured() for engine in counts for kind in ("noop", "nap", "mock")}
     with tempfile.TemporaryDirectory() as scratch:
         root = Path(scratch)
         make_inputs(root, counts[OURS].mock, box)
         mocks = root / f"inputs{round(box)}.yaml"
         for attempt in range(repeats):
-            for kind in ("noop", "nap", "mock"):
-                for engine, count in counts.items():
-                    jobs_of = getattr(count, kind)
-                    if attempt and kind == "mock" and engine in SPAWNING:
-                        continue
-                    print(f"{kind}: {engine}, {jobs_of} jobs, {attempt + 1} of {repeats}", file=sys.stderr)
-                    seconds = (
-                        ours(root, kind, jobs_of, attempt)
-                        if engine == OURS
-                        else other(python, engine, kind, jobs_of, mocks)
-                    )
-                    found.setdefault((engine, kind), []).append(seconds)
-    return [Measured(engine, kind, getattr(counts[engine], kind), seconds) for (engine, kind), seconds in found.items()]
+            for (engine, kind), into in found.items():
+                if into.failed or (attempt and kind == "mock" and engine in SPAWNING):
+                    continue
+                count = getattr(counts[engine], kind)
+                print(f"{kind}: {engine}, {count} jobs, {attempt + 1} of {repeats}", file=sys.stderr)
+                if engine == OURS:
+                    ours(into, root, kind, count, attempt, box)
+                else:
+                    other(into, python, engine, kind, count, mocks)
+    return found
 
 
-def table(measured: list[Measured]) -> str:
+def table(found: Table) -> str:
     """Rates and ratios as a table in Markdown."""
-    by = {(one.engine, one.kind): one for one in measured}
-    ideal = sum(map(jobs.nap_s, range(by[OURS, "nap"].jobs))) / WORKERS
     lines = [
         "| engine | no-ops a second | ours / theirs | naps: busy | mocks an hour | ours / theirs |",
         "|---|---|---|---|---|---|",
     ]
-    for engine in dict.fromkeys(one.engine for one in measured):
-        noop, nap, mock = (by[engine, kind] for kind in ("noop", "nap", "mock"))
-        busy = ideal / nap.jobs * nap.rate
+    for engine in dict.fromkeys(engine for engine, _ in found):
+        noop, nap, mock = (found[engine, kind] for kind in ("noop", "nap", "mock"))
         lines.append(
-            f"| {engine} | {noop.rate:,.0f}{_spread(noop)} | {by[OURS, 'noop'].rate / noop.rate:.2g} "
-            f"| {100 * busy:.0f} % | {3600 * mock.rate:,.0f} | {by[OURS, 'mock'].rate / mock.rate:.3g} |"
+            f"| {engine} | {_cell(noop, noop.rates)} | {found[OURS, 'noop'].rate / noop.rate:.2g} "
+            f"| {_cell(nap, nap.busy)} % | {_cell(mock, [3600 * rate for rate in mock.rates])} "
+            f"| {found[OURS, 'mock'].rate / mock.rate:.3g} |"
         )
     return "\n".join(lines)
 
 
-def summary(measured: list[Measured]) -> list[Figure]:
+def summary(found: Table) -> list[Figure]:
     """The figures that have a goal."""
-    by = {(one.engine, one.kind): one for one in measured}
-    own, mock = by[OURS, "noop"], by[OURS, "mock"]
+    own, mock = found[OURS, "noop"], found[OURS, "mock"]
     best, fastest = (
-        max((one for one in measured if one.kind == kind and one.engine != OURS), key=lambda one: one.rate)
+        max((e for e, k in found if k == kind and e != OURS and found[e, k].rates), key=lambda e: found[e, kind].rate)
         for kind in ("noop", "mock")
     )
     return [
-        Figure("no-ops a second, each recorded durably and in the dataset", [own.jobs / s for s in own.seconds], "jobs/s", at_least=10_000, why=BUSY),
-        Figure(f"likewise, over the best of the others ({best.engine}), which records nothing", [own.rate / best.rate], "x", at_least=3, why=BUSY),
-        Figure(f"mocks an hour, over one process a mock ({WORKERS} at once)", [mock.rate / by["processes", "mock"].rate], "x"),
-        Figure(f"mocks an hour, over the best of the others ({fastest.engine})", [mock.rate / fastest.rate], "x"),
+        Figure("no-ops a second, each recorded durably and in the dataset", own.rates, "jobs/s", at_least=10_000, why=BUSY),
+        Figure(f"likewise, over the best of the others ({best}), which records nothing", [own.rate / found[best, "noop"].rate], "x", at_least=3, why=BUSY),
+        Figure(f"mocks an hour, over one process a mock, {WORKERS} at once", [mock.rate / found["processes", "mock"].rate], "x", at_least=30),
+        Figure(f"mocks an hour, over the best of the others ({fastest})", [mock.rate / found[fastest, "mock"].rate], "x"),
     ]  # fmt: skip
 
 
-def _spread(one: Measured) -> str:
-    rates = sorted(one.jobs / seconds for seconds in one.seconds)
-    return f" ({rates[0]:,.0f} to {rates[-1]:,.0f})" if len(rates) > 1 else ""
+def _cell(one: Measured, values: list[float]) -> str:
+    if not values:
+        return f"failed: {one.failed}".replace("|", "/")
+    spread = f" ({number(min(values))} to {number(max(values))})" if len(values) > 1 else ""
+    return f"{number(statistics.median(values))}{spread}"
 
 
 def settings() -> str:
@@ -203,7 +223,7 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.update(scripted_environment(), JAX_PLATFORMS="cpu")
     python = environment(arguments.environment.absolute())
-    small = Counts(400, 40, 8)
+    small = Counts(400, 40, 12)
     counts = {engine: small if arguments.small else count for engine, count in FULL.items()}
     if not shutil.which("parallel"):
         del counts["gnu_parallel"]

@@ -1,4 +1,4 @@
-"""rgrspit_diffsky on given hosts, in an environment that has it: python reference.py HOSTS.npz REPEATS; used by galaxies.py
+"""rgrspit_diffsky on given hosts, in an environment that has it: python reference.py HOSTS.npz [REPEATS]; used by galaxies.py
 
 Prints the galaxies of one mock and the seconds that each of REPEATS took, the first with its compilation, as JSON. Each
 has the same seed: another one has another number of satellites, for which it would compile anew.
@@ -19,7 +19,7 @@ def main() -> None:
     from dsps.cosmology import DEFAULT_COSMOLOGY
     from rgrspit_diffsky.mc_galpop import mc_galpop_synthetic_subs
 
-    hosts, repeats = np.load(sys.argv[1]), int(sys.argv[2])
+    hosts, repeats = np.load(sys.argv[1]), int([*sys.argv, 1][2])
     seconds = []
     for _ in range(repeats):
         begin = time.perf_counter()

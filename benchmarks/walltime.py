@@ -28,7 +28,7 @@ from campaign.opening import lay_out, read_config
 WALLTIME_S, STARTUP_S = 3600.0, 20.0
 YAML = """
 campaign: {{name: walltime}}
-science: {{realizations: 40, redshifts: {redshifts}}}
+science: {{realizations: {realizations}, redshifts: {redshifts}}}
 execution: {{order: shuffled, walltime_quantile: {quantile}}}
 outputs: {{base_path: {base}}}
 """
@@ -74,7 +74,7 @@ def allocation(plan, durations: Durations, draw: Callable[[int], float], margin_
             return 1 - busy / (16 * (WALLTIME_S - STARTUP_S)), killed
         now, began, slot, job = heapq.heappop(running)
         dispatcher.slots.release(slot)
-        if now > WALLTIME_S:
+        if now > WALLTIME_S - FLUSH_MIN_S:  # then the coordinator ends what still runs
             killed += 1
             continue
         busy += now - began
@@ -88,9 +88,7 @@ def measure(name: str, spread: Callable[[np.random.Generator], float], by_redshi
         path = Path(scratch) / "c.yaml"
         redshifts = [round(0.1 * (n + 1), 1) for n in range(20)] if by_redshift else [1.0]
         path.write_text(
-            YAML.format(redshifts=redshifts, base=scratch, quantile=quantile).replace(
-                "40", "40" if by_redshift else "800"
-            )
+            YAML.format(realizations=40 if by_redshift else 800, redshifts=redshifts, base=scratch, quantile=quantile)
         )
         plan = replace(lay_out(*read_config(path)), staged=False)  # a slot has one job after another here
     means = np.linspace(200.0, 280.0, 20) if by_redshift else np.array([240.0])

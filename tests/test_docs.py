@@ -1,5 +1,6 @@
 """What README and docs show is run, and the benchmarks stay alive."""
 
+import importlib
 import json
 import re
 import subprocess
@@ -37,10 +38,23 @@ def test_the_readme_s_verbs_exist():
     assert verbs <= set(VERBS)
 
 
+def anchors(document):
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere():
     for document in [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target, anchor in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", document.read_text()):
+            path = document.parent / target if target else document
+            assert path.exists(), f"{document.name}: {target}"
+            assert not anchor or anchor in anchors(path), f"{document.name}: {target}#{anchor}"
+
+
+def test_the_page_of_figures_is_made_of_the_results(monkeypatch):
+    monkeypatch.syspath_prepend(REPOSITORY / "benchmarks")
+    performance = importlib.import_module("performance")
+    assert performance.DOCUMENT.read_text() == performance.rendered()
 
 
 def test_every_key_is_documented():
@@ -96,22 +110,23 @@ def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
 
 
 @pytest.mark.slow
-def test_the_benchmarks_run():
+@pytest.mark.parametrize(
+    ("command", "figures"),
+    [
+        (["first_campaign.py", "--small"], 4),
+        (["galaxies.py", "--small"], 6),
+        (["scale.py", "--jobs", "60000"], 7),
+        (["slots.py", "--slots", "4", "--rounds", "10"], 1),
+    ],
+)
+def test_the_benchmarks_run(command, figures):
     pytest.importorskip("diffsky")
+    program, *options = command
     done = subprocess.run(
-        [sys.executable, REPOSITORY / "benchmarks" / "first_campaign.py", "--small", "--json"],
+        [sys.executable, REPOSITORY / "benchmarks" / program, *options, "--json"],
         capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout)["figures"]) == 4
-
-
-@pytest.mark.slow
-def test_the_benchmark_of_many_slots_runs():
-    done = subprocess.run(
-        [sys.executable, REPOSITORY / "benchmarks" / "slots.py", "--slots", "4", "--rounds", "10", "--json"],
-        capture_output=True, text=True, check=False, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    (figure,) = json.loads(done.stdout)["figures"]
-    assert 50 < figure["values"][0] <= 100
+    told = json.loads(done.stdout)["figures"]
+    assert len(told) == figures
+    assert all(value > 0 for figure in told for value in figure["values"])

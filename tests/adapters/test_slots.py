@@ -15,6 +15,7 @@ import pytest
 
 from campaign.adapters.journal import JournalFile, read_journal
 from campaign.adapters.local import ProcessLauncher, SystemClock
+from campaign.adapters.slot_server import SlotServer
 from campaign.adapters.slots import SlotPool
 from campaign.assemble import slot_command
 from campaign.attempt import blank_record
@@ -138,6 +139,7 @@ from pathlib import Path
 from pathlib import Path
 from campaign.adapters.journal import JournalFile
 from campaign.adapters.local import ProcessLauncher, SystemClock
+from campaign.adapters.slot_server import SlotServer
 from campaign.adapters.slots import SlotPool
 from campaign.assemble import slot_command
 from campaign.attempt import blank_record
@@ -296,6 +298,46 @@ def test_how_a_job_ended_is_written_down_before_its_process_is_ended(scripted_pl
     assert pool.run(slot, [scripted_plan().task(job, 1, 0) for job in (0, 1)], lambda _: None, lambda: False) == []
     pool.close()
     assert seen == [[0], [0, 1]]
+
+
+def completed_in_no_hurry(task):
+    return replace(completed(task), duration_s=5.0)
+
+
+HERE = Slot(0, Shape(), ("here",), ((),), ((),))
+
+
+def test_what_a_process_said_before_it_was_gone_counts(scripted_plan, tmp_path):
+    launcher = ScriptedLauncher(completed_in_no_hurry, ["dies_unheard", "ok"], status=-11)
+    pool = SlotPool(launcher, JournalFile(tmp_path / "j.jsonl"), SystemClock(), blank_record)
+    events = []
+    assert pool.run(HERE, [scripted_plan().task(job, 1, 0) for job in range(6)], events.append, lambda: False) == []
+    pool.close()
+    ended = {e["record"].job: e["record"] for e in events if e["event"] == "ended"}
+    assert {job: record.outcome for job, record in ended.items()} == {
+        job: Outcome.FAILED if job == 3 else Outcome.COMPLETED for job in range(6)
+    }
+    assert ended[3].failure.blames_job
+
+
+def test_a_job_at_work_in_a_slot_that_is_taken_away_is_interrupted(scripted_plan, tmp_path):
+    class TakenAway(JournalFile):
+        def started(self, tasks, at_ms):
+            super().started(tasks, at_ms)
+            if tasks[0].job == 4:
+                server.dismiss("others need it")
+
+    launcher = ScriptedLauncher(completed_in_no_hurry, ["dies_unheard"])
+    journal = TakenAway(tmp_path / "j.jsonl")
+    server = SlotServer(HERE, lambda _: launcher.start(HERE), journal, SystemClock(), blank_record)
+    events = []
+    left = server.run([scripted_plan().task(job, 1, 0) for job in range(6)], events.append, lambda: False)
+    ended = {e["record"].job: e["record"] for e in events if e["event"] == "ended"}
+    assert {job: record.outcome for job, record in ended.items()} == {
+        0: Outcome.COMPLETED, 1: Outcome.COMPLETED, 2: Outcome.INTERRUPTED,
+    }  # fmt: skip
+    assert not ended[2].failure.blames_job
+    assert sorted(left) == [3, 4, 5]
 
 
 class FullJournal(JournalFile):

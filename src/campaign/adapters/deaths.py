@@ -41,3 +41,8 @@ def _death_of_ranks(status: int, said: str) -> Failure:
 
 def _ending(status: int) -> str:
     return f"signal {-status} ({signal.Signals(-status).name})" if status < 0 else f"exit status {status}"
+
+
+def unready(why: str) -> Failure:
+    """A slot that does not come up is nobody's fault among the jobs."""
+    return Failure("SlotUnready", Code.SLOT_UNREADY, why, phase="warm_up", blames_job=False)

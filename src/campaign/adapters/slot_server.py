@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from campaign.adapters.deaths import death
+from campaign.adapters.deaths import death, unready
 from campaign.adapters.handed import BlankRecord, Emit, Given, HandedLease
 from campaign.core.lifecycle import STAGES
 from campaign.core.model import Failure, Outcome, Record, Slot, Task
@@ -136,7 +136,6 @@ class SlotServer:
         except _UnreadyError as error:
             self._end_head(error.failure)
         except EOFError:
-            self._tell_ends()
             self._settle_death()
         self._tell_ends()
         self._close_leases()
@@ -197,13 +196,15 @@ class SlotServer:
             try:
                 self.process = self._start(self)
             except (CampaignError, OSError) as error:
-                raise _UnreadyError(_unready(f"a slot can't be started: {error}")) from error
+                raise _UnreadyError(unready(f"a slot can't be started: {error}")) from error
         self._kill_if_unwanted()
         process = self.process
+        if self.version:
+            if self.unwanted:  # jobs are at work in it
+                raise EOFError
+            return
         if process is None or self.unwanted:
             raise _UnreadyError(self._taken_away())
-        if self.version:
-            return
         try:
             message = process.receive(READY_TIMEOUT_S)
         except EOFError:
@@ -216,7 +217,7 @@ class SlotServer:
         if message is None or message["event"] != "ready":
             self._discard()
             why = message["failure"]["message"] if message else f"not warm after {READY_TIMEOUT_S:g} s"
-            raise _UnreadyError(_unready(f"the generator can't be started in a slot: {why}"))
+            raise _UnreadyError(unready(f"the generator can't be started in a slot: {why}"))
         self.version, self._staged = message["version"], bool(message.get("staged"))
 
     def _send(self, message: Mapping[str, Any]) -> None:
@@ -240,12 +241,13 @@ class SlotServer:
         while message is not None:
             self._take(message)
             message = process.receive(0) if self.process is process else None
+        heard_s = self._clock.monotonic_s()  # what ends while the journal is written is in time
         self._tell_ends()
         for given in self._given.values():
             if given.begun:
                 self._tell_start(given)
         if self.process is process:
-            self._end_overruns(process)
+            self._end_overruns(process, heard_s)
 
     def _take(self, message: Mapping[str, Any]) -> None:
         now = self._clock.monotonic_s()
@@ -305,10 +307,9 @@ class SlotServer:
 
     # Whatever goes wrong.
 
-    def _end_overruns(self, process: Process) -> None:
-        now = self._clock.monotonic_s()
+    def _end_overruns(self, process: Process, now_s: float) -> None:
         for given in list(self._given.values()):
-            if given.elapsed_s(now) > given.task.timeout_s:
+            if given.elapsed_s(now_s) > given.task.timeout_s:
                 words = f"still running after its limit of {given.task.timeout_s:g} s"
                 self._settle([given], Failure("TimeoutError", Code.TIMED_OUT, words), Outcome.TIMEOUT)
                 return
@@ -319,8 +320,15 @@ class SlotServer:
             self._settle(holders, Failure("MemoryError", Code.MEMORY_EXCEEDED, words), Outcome.FAILED)
 
     def _settle_death(self) -> None:
-        assert self.process is not None
-        failure = self._ending(self.process)
+        process = self.process
+        assert process is not None
+        with suppress(EOFError):  # what it said before it was gone counts
+            while self.process is process and (message := process.receive(0)) is not None:
+                self._take(message)
+        self._tell_ends()
+        if self.process is not process:
+            return
+        failure = self._ending(process)
         suspects = [given for given in self._given.values() if given.phase]
         if not suspects and self._given and not self.unwanted:
             suspects, failure = [next(iter(self._given.values()))], replace(failure, blames_job=False)
@@ -390,8 +398,3 @@ class SlotServer:
         """Whoever dismissed us while the process was started could not end it."""
         if self.process is not None and self.unwanted:
             self.process.kill()
-
-
-def _unready(why: str) -> Failure:
-    """A slot that does not come up is nobody's fault among the jobs."""
-    return Failure("SlotUnready", Code.SLOT_UNREADY, why, phase="warm_up", blames_job=False)

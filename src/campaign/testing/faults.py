@@ -199,7 +199,8 @@ class ScriptedLauncher:
     """Implements `ports.Launcher` without processes: each start does what the script says, the last entry repeats.
 
     `ok` runs tasks by `run`, `refuse` can't be started, `unready` says that it can't be warmed up, `dies` ends before it
-    is ready, `dies_at_work` under its first task, with the exit status of `status`. `killing` is called when one is ended.
+    is ready, `dies_at_work` under its first task, with the exit status of `status`; `dies_unheard` has stages; of three tasks
+    that it is sent at once it does two and is gone under the third, but is heard only of the first until it is sent more. `killing` is called when one is ended.
     """
 
     def __init__(
@@ -239,22 +240,33 @@ class ScriptedProcess:
         if outcome == "unready":
             self._out.append({"event": "unready", "failure": {"message": "the script says so"}})
         elif not self._gone:
-            self._out.append({"event": "ready", "version": "1"})
+            self._out.append({"event": "ready", "version": "1", "staged": outcome == "dies_unheard"})
+        self._unheard: list[Mapping[str, Any]] = []
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Run the task at once."""
+        """Run the tasks at once; BrokenPipeError where the process is gone."""
         if self._outcome == "dies_at_work":
             self._gone = True
             return
+        if self._unheard:
+            self._out.extend(self._unheard)
+            self._gone = True
+            raise BrokenPipeError("the script says so")
+        told: list[Mapping[str, Any]] = []
         for task in message.get("tasks", ()):
-            self._out.append({"event": "begun", "job": task.job})
-            self._out.append({"event": "end", "record": decode(encode(self._run(task)))})
+            told.append({"event": "begun", "job": task.job})
+            told.append({"event": "end", "record": decode(encode(self._run(task)))})
+        if self._outcome == "dies_unheard" and len(told) == 6:
+            told, self._unheard = told[:3], told[3:5]
+        self._out.extend(told)
 
     def receive(self, timeout_s: float) -> Mapping[str, Any] | None:
         """The next message; EOFError where the process is gone."""
+        if self._out:
+            return self._out.popleft()
         if self._gone:
             raise EOFError("the script says so")
-        return self._out.popleft() if self._out else None
+        return None
 
     def kill(self) -> None:
         """End it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,9 @@ from campaign.generators.galaxies.halos import HaloCatalog, HaloMetadata, wrap
 REFERENCE = "rgrspit_diffsky"
 SUMMED_UP_TO = 50.0
 """Mean of a Poisson distribution up to which its probabilities are summed; above, a library inverts it."""
+
+TILES_UNDER_WAY = 8
+"""Tiles that are handed to the device ahead of the one that is waited for: enough to keep it busy, few to hold."""
 
 
 class ModelError(JobError):
@@ -176,9 +180,15 @@ def _tiled(kernel: Callable[..., Any], *columns: npt.NDArray[Any]) -> Any:
     """Run `kernel` over the rows in tiles of one shape; the last one is padded with copies of a valid row and cut."""
     import jax
 
+    parts: list[Any] = []
+    under_way: deque[Any] = deque()  # on the device, which need not wait for us
     with jax.enable_x64(new_val=False):  # importing diffsky has switched double precision on
-        made = [kernel(*tile) for tile in _tiles(columns)]  # each is under way before the first is waited for
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(columns[0])], *jax.device_get(made))
+        for tile in _tiles(columns):
+            under_way.append(kernel(*tile))
+            if len(under_way) > TILES_UNDER_WAY:
+                parts.append(jax.device_get(under_way.popleft()))
+        parts += jax.device_get(list(under_way))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves)[: len(columns[0])], *parts)
 
 
 def _tiles(columns: tuple[npt.NDArray[Any], ...]) -> Iterator[list[npt.NDArray[Any]]]:
