@@ -46,9 +46,9 @@ class Counts:
 
 
 FULL = {
-    OURS: Counts(100_000, 400, 120), "dask_map": Counts(20_000, 400, 120), "dask_graph": Counts(5_000, 400, 120),
-    "parsl": Counts(20_000, 400, 120), "executorlib": Counts(100_000, 400, 120), "xyzpy": Counts(20_000, 400, 120),
-    "hyperqueue": Counts(10_000, 400, 8), "gnu_parallel": Counts(10_000, 400, 8), "processes": Counts(10_000, 400, 8),
+    OURS: Counts(100_000, 200, 100), "dask_map": Counts(20_000, 200, 100), "dask_graph": Counts(5_000, 200, 100),
+    "parsl": Counts(20_000, 200, 100), "executorlib": Counts(100_000, 200, 100), "xyzpy": Counts(20_000, 200, 100),
+    "hyperqueue": Counts(10_000, 200, 8), "gnu_parallel": Counts(10_000, 200, 8), "processes": Counts(10_000, 200, 8),
 }  # fmt: skip
 
 LIMIT_S = 600
