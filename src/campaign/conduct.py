@@ -20,7 +20,7 @@ from campaign.adapters.local import SystemClock
 from campaign.assemble import Place, dismiss_followers, find_place, open_cluster, require_room
 from campaign.core.model import Config, Order, State
 from campaign.errors import Code, StoppedError, UsageError
-from campaign.garbage import collect_seldom
+from campaign.garbage import collecting_seldom
 from campaign.layout import Layout
 from campaign.opening import committing, lay_out, recover, refuse_while_paused, writing
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
@@ -147,8 +147,8 @@ def _run_pending(
     _require_packages(generator, plan)
     place = find_place(plan.config)
     require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
-    collect_seldom()
-    return asyncio.run(_execute(plan, books, place, layout, options, orders))
+    with collecting_seldom():
+        return asyncio.run(_execute(plan, books, place, layout, options, orders))
 
 
 def _chain(layout: Layout, plan: Plan, options: Options) -> Chain:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SELDOM = 50_000
 """Containers that are made between two looks at the young ones; Python's own number is 700."""
@@ -21,3 +23,15 @@ def collect_seldom() -> None:
     """
     keep()
     gc.set_threshold(SELDOM, *gc.get_threshold()[1:])
+
+
+@contextmanager
+def collecting_seldom() -> Iterator[None]:
+    """The same for a while, in a process that is not ours alone."""
+    before = gc.get_threshold()
+    collect_seldom()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
