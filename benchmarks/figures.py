@@ -68,8 +68,8 @@ def machine() -> dict[str, object]:
     """Facts about this machine."""
     cpuinfo = Path("/proc/cpuinfo").read_text().splitlines()
     models = (line.split(":")[1].strip() for line in cpuinfo if "model name" in line)
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"],
+    head = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
@@ -82,7 +82,7 @@ def machine() -> dict[str, object]:
         "file_system": _file_system(tempfile.gettempdir()),
         "python": platform.python_version(),
         "load_before": round(os.getloadavg()[0], 2),
-        "commit": described.stdout.strip() or "unknown",
+        "commit": head.stdout.strip() or "unknown",
     }
 
 
