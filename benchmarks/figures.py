@@ -16,7 +16,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-BUSY = "Both cores are busy with Python; half of the work is the coordinator's, which has one core at most"
+BUSY = (
+    "Both cores are busy with Python; half of the work is the coordinator's, which has one core at most. "
+    "Each job is written to a journal, an artifact, the ledger and the dataset"
+)
 IDLE = """
 campaign: {{name: {name}}}
 science: {{realizations: {realizations}, redshifts: [0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0]}}
