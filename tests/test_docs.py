@@ -114,8 +114,6 @@ def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
     ("command", "figures"),
     [
         (["first_campaign.py", "--small"], 4),
-        (["galaxies.py", "--small"], 6),
-        (["scale.py", "--jobs", "60000"], 7),
         (["slots.py", "--slots", "4", "--rounds", "10"], 1),
     ],
 )

@@ -6,6 +6,7 @@ import errno
 import math
 import os
 import resource
+import shutil
 import socket
 import traceback
 import uuid
@@ -19,12 +20,11 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSION
-from campaign.core.model import Failure, Outcome, Product, Record, State, Task, Variable
-from campaign.crashpoints import reach
-from campaign.durable import fsync_directory, fsync_file, sha256_of
+from campaign.core.model import Failure, Outcome, Record, State, Task, Variable
 from campaign.errors import CampaignError, Code, InputError, JobError, ProductError, StorageError
 from campaign.layout import Layout
 from campaign.ports import Clock, Generator, Staged
+from campaign.products import put_in_place
 
 SCALARS = frozenset({bool, int, float, str})
 NOWHERE = Path(os.devnull)
@@ -80,6 +80,10 @@ class Attempt:
             return NOWHERE
         return Layout(self._directory).unfinished / f"{uuid.uuid4().hex}{Path(self.task.product).suffix}"
 
+    @property
+    def _is_directory(self) -> bool:
+        return self.task.product.endswith("/")
+
     def load(self) -> None:
         """Read and decode the input."""
         if self._stages is not None:
@@ -98,7 +102,9 @@ class Attempt:
             self._made = self._act("write", self._write)
         found = self._act("verify", self._verified) if self.task.product else self._recorded()
         self._made = None
-        if self.task.product:
+        if self._is_directory:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        elif self.task.product:
             with suppress(OSError):
                 self._scratch.unlink(missing_ok=True)
         if self._error is None:
@@ -148,7 +154,7 @@ class Attempt:
         if not self.task.product:
             return
         Layout(self._directory).inside(self.task.product).parent.mkdir(parents=True, exist_ok=True)
-        self._scratch.parent.mkdir(parents=True, exist_ok=True)
+        (self._scratch if self._is_directory else self._scratch.parent).mkdir(parents=True, exist_ok=True)
 
     def _checked(self, measured: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
         """What was measured, and the same as it is recorded."""
@@ -169,8 +175,8 @@ class Attempt:
         measured, measurements = self._made
         self._generator.verify(self.task, self._scratch, measured)
         target = Layout(self._directory).inside(self.task.product)
-        product, note = _put_in_place(self._scratch, target, self._directory)
-        return {"products": (product,), "measurements": measurements, "notes": (note,) if note else ()}
+        products, note = put_in_place(self._scratch, target, self._directory)
+        return {"products": products, "measurements": measurements, "notes": (note,) if note else ()}
 
 
 @lru_cache(maxsize=1)
@@ -235,28 +241,6 @@ def _refusal(error: OSError, directory: Path | None) -> StorageError | None:
             Code.STORAGE_UNWRITABLE, f"can't write: {error}", action="check the permissions, then run again"
         )
     return None
-
-
-def _put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[Product, str]:
-    """Link the finished file to its name, durably, without overwriting; what stood there before is not lost unnoticed."""
-    digest = sha256_of(scratch)
-    fsync_file(scratch)
-    note = ""
-    try:
-        os.link(scratch, target)
-    except FileExistsError:
-        if sha256_of(target) == digest:
-            note = "the same product was already there"
-        else:
-            note = "replaced an orphaned product with other content"
-            kept = directory / "quarantine" / f"{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}"
-            kept.parent.mkdir(exist_ok=True)
-            target.rename(kept)
-            kept.with_suffix(".reason.txt").write_text(f"{note}: attempt at {target.name}, SHA-256 now {digest}\n")
-            os.link(scratch, target)
-    fsync_directory(target.parent)
-    reach("attempt.linked")
-    return Product(str(target.relative_to(directory)), scratch.stat().st_size, digest), note
 
 
 def checked(declared: Sequence[Variable], measured: Mapping[str, Any], *, whole: bool = True) -> dict[str, Any]:

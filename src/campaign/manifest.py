@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from campaign import durable
 from campaign.adapters import provenance
+from campaign.config.source import yaml_text
+from campaign.core.model import Axis
 from campaign.crashpoints import reach
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
@@ -21,6 +23,8 @@ from campaign.plan import Plan
 from campaign.ports import Generator
 
 logger = logging.getLogger("campaign")
+
+FROZEN = "Frozen when the campaign was first started; `campaign run` compares against it."
 
 
 def read(layout: Layout) -> dict[str, Any]:
@@ -50,7 +54,7 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
     document = plan.config.document
     _save_plan(plan, layout)
     reach("freeze.planned")
-    durable.write_bytes(layout.config, _yaml(document))
+    durable.write_bytes(layout.config, yaml_text(document, FROZEN).encode())
     stamp = provenance.stamp(type(generator))
     first = stamp if known is None else {key: known[key] for key in stamp if key in known}
     grown = (
@@ -67,9 +71,7 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
             "generator_version": generator.version if known is None else known["generator_version"],
             "jobs": plan.size,
             "method": "grid",
-            "axes": {
-                a.name: {"size": len(a.values), "min": min(a.values), "max": max(a.values)} for a in plan.grid.axes
-            },
+            "axes": {axis.name: _extent(axis) for axis in plan.grid.axes},
             "naming_scheme": plan.config.naming_scheme,
             "configuration_sha256": durable.sha256_of(layout.config),
             "plan_fingerprint": plan.fingerprint,
@@ -79,12 +81,26 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
     )
 
 
+def _extent(axis: Axis) -> dict[str, Any]:
+    """How far an axis reaches, and each of the parameters that are varied together along it."""
+    extent: dict[str, Any] = {"size": len(axis.values)}
+    if any(isinstance(value, str) for value in axis.values):
+        extent["values"] = sorted({str(value) for value in axis.values})
+    else:
+        extent |= {"min": min(axis.values), "max": max(axis.values)}
+    together = {parameter.name: _extent(parameter) for parameter in axis.varies}
+    return {**extent, **({"parameters": together} if together else {})}
+
+
 def grows(plan: Plan, layout: Layout, known: Mapping[str, Any] | None = None) -> bool:
-    """Whether a plan holds every job of the campaign in `layout`, and more."""
+    """Whether a plan holds every job of the campaign in `layout`, and more; at the end, where names are numbers."""
     known = read(layout) if known is None else known
     if known["naming_scheme"] != plan.config.naming_scheme or plan.size <= known["jobs"]:
         return False
-    return bool(np.isin(fingerprints(layout), plan.fingerprints).all())
+    there = fingerprints(layout)
+    if "{job}" in plan.config.naming_scheme:
+        return bool(np.array_equal(there, plan.fingerprints[: len(there)]))
+    return bool(np.isin(there, plan.fingerprints).all())
 
 
 def fingerprints(layout: Layout) -> npt.NDArray[np.bytes_]:
@@ -131,17 +147,6 @@ def _save_plan(plan: Plan, layout: Layout) -> None:
         resolved_config_hash=np.array([v.config_hash.encode() for v in plan.variants]),
     )  # fmt: skip
     durable.write_bytes(layout.plan, buffer.getvalue())
-
-
-def _yaml(document: Mapping[str, Any]) -> bytes:
-    from ruamel.yaml import YAML
-
-    buffer = io.BytesIO()
-    writer = YAML(typ="safe", pure=True)
-    writer.default_flow_style = False
-    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    writer.dump(json.loads(json.dumps(document)), buffer)
-    return b"# Frozen when the campaign was first started; `campaign run` compares against it.\n" + buffer.getvalue()
 
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], incidental: tuple[str, ...]) -> str:

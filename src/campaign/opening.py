@@ -21,7 +21,7 @@ from campaign.shards import Shard, abandoned_journals, live_shards, refuse_besid
 
 if TYPE_CHECKING:
     from campaign.gather import Gatherer, Recovery
-    from campaign.ports import Generator
+    from campaign.ports import Generator, ResultStore
 
 logger = logging.getLogger("campaign")
 
@@ -192,10 +192,12 @@ def open_gatherer(
     """The writer of artifacts, ledger and dataset, with a ledger that opens: a damaged one is moved away and rebuilt."""
     from campaign.adapters import provenance
     from campaign.adapters.artifacts import ArtifactStore
+    from campaign.adapters.casefiles import CaseFiles
     from campaign.adapters.dataset import ZarrStore, sweep_partial
     from campaign.adapters.ledger import SqliteLedger
     from campaign.errors import FormatError
     from campaign.gather import Gatherer
+    from campaign.projections import Projections
 
     artifacts = ArtifactStore(layout.root)
     alone = not live_shards(layout).keys() - ({shard.name} if shard else set())
@@ -209,7 +211,7 @@ def open_gatherer(
     sweep_partial(layout.dataset)
     numbering = (1, 0) if shard is None else (shard.count + 1, shard.count)
     variables = generator.variables(plan.config.options)
-    store = ZarrStore(
+    store: ResultStore = ZarrStore(
         layout.dataset,
         plan.grid.axes,
         variables,
@@ -222,6 +224,9 @@ def open_gatherer(
             "generator": generator.name,
         },
     )
+    if plan.config.has_case_files:
+        head = {"name": plan.config.name, "generator": generator.name, **provenance.stamp(type(generator))}
+        store = Projections(store, CaseFiles(layout.root, plan, head))
     return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)), numbering, variables)
 
 

@@ -21,6 +21,12 @@ from campaign.ports import Generator, Staged
 
 States = npt.NDArray[np.int8]
 
+NAME_MAX = 200
+"""Characters of a file's name: file systems allow 255 bytes, and some are for what is unfinished."""
+
+HASH_DIGITS = 16
+"""Digits of a fingerprint in a name: enough for millions of jobs."""
+
 DURATION_GROUPS_MAX = 256
 """Values of an axis along which run times are learned one by one."""
 
@@ -56,7 +62,7 @@ class Plan:
     fingerprints: npt.NDArray[np.bytes_]  # (n,), 64 hexadecimal digits
     order: Indices  # (n,), jobs in the order of execution
     missing: tuple[MissingInput, ...]
-    suffix: str
+    suffixes: tuple[str, ...]  # of the products of each variant
     staged: bool  # whether a slot works at several jobs at once, each in another stage
     words_of: Callable[[int, Point], Mapping[str, str]]
 
@@ -101,14 +107,16 @@ class Plan:
         if "=" in text:
             pairs = dict(part.partition("=")[::2] for part in text.split(","))
             wanted = {
-                a.name: [v for v in a.values if _same(v, pairs[a.name])] for a in self.grid.axes if a.name in pairs
+                p.name: [v for v in p.values if _same(v, pairs[p.name])]
+                for p in self.grid.parameters
+                if p.name in pairs
             }
-            whole = set(pairs) == {axis.name for axis in self.grid.axes}
+            whole = set(pairs) == {parameter.name for parameter in self.grid.parameters}
             jobs: list[int] = self.grid.where(dict(wanted)).tolist() if whole else []
         else:
             jobs = [job for job in range(self.size) if self.name(job) == text]
         if len(jobs) != 1:
-            axes = ",".join(f"{axis.name}={axis.values[0]}" for axis in self.grid.axes)
+            axes = ",".join(f"{parameter.name}={parameter.values[0]}" for parameter in self.grid.parameters)
             raise UsageError(
                 Code.JOB_UNKNOWN,
                 f"there is no job {text!r}",
@@ -149,6 +157,14 @@ class Plan:
         """Number of duration groups."""
         return int(self.duration_group_of.max(initial=0)) + 1
 
+    def point(self, job: int) -> Point:
+        """Parameters of a job."""
+        return self.grid.point(job)
+
+    def options(self, job: int) -> Mapping[str, Any]:
+        """The resolved configuration of a job."""
+        return self.variants[int(self.variant_of[job])].config
+
     def name(self, job: int) -> str:
         """Name of a job: its product's path without `catalogs/` and suffix."""
         return self._name(job, self.grid.point(job))
@@ -158,10 +174,11 @@ class Plan:
 
     def product(self, job: int) -> str:
         """Path of a job's product, relative to the campaign's directory; empty where jobs make none."""
-        return self._product(self.name(job))
+        return self._product(job, self.name(job))
 
-    def _product(self, name: str) -> str:
-        return f"catalogs/{name}{self.suffix}" if self.suffix else ""
+    def _product(self, job: int, name: str) -> str:
+        suffix = self.suffixes[self.variant_of[job]]
+        return f"catalogs/{name}{suffix}" if suffix else ""
 
     def task(self, job: int, attempt: int, batch: int) -> Task:
         """The task of one attempt."""
@@ -180,7 +197,7 @@ class Plan:
             config=variant.config,
             resolved_config_hash=variant.config_hash,
             task_fingerprint=self.fingerprints[job].decode(),
-            product=self._product(name),
+            product=self._product(job, name),
             timeout_s=variant.timeout_s,
         )
 
@@ -221,11 +238,15 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         seeds[job] = seed = identity.seed_of(config.seed, point)
         fingerprints[job] = identity.fingerprint_of(config.generator, point, seed, config_hash).encode()
 
+    for number, variant in enumerate(variants):
+        generator.check(variant.config, grid.point(int(np.argmax(variant_of == number))))
     input_of, missing = _survey(config, generator, grid, variants, variant_of, exists)
     own = {"name": identity.slug(config.name), "version": config.version}
+    digits = max(4, len(str(grid.size - 1)))
 
     def words_of(job: int, point: Point) -> Mapping[str, str]:
-        return {**own, **generator.words(variants[variant_of[job]].config, point)}
+        words = {**own, **generator.words(variants[variant_of[job]].config, point)}
+        return {**words, "job": f"{job:0{digits}d}", "hash": fingerprints[job].decode()[:HASH_DIGITS]}
 
     plan = Plan(
         config=config,
@@ -236,7 +257,7 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         fingerprints=fingerprints,
         order=together(order(grid, config.execution.order, config.seed), input_of),
         missing=missing,
-        suffix=generator.suffix,
+        suffixes=tuple(generator.suffix(variant.config) for variant in variants),
         staged=isinstance(generator, Staged),
         words_of=words_of,
     )
@@ -330,11 +351,19 @@ def _refuse_bad_names(plan: Plan) -> None:
         raise UsageError(
             Code.CONFIG_INVALID,
             f"outputs.naming_scheme {plan.config.naming_scheme!r} can't be filled in: {error}",
-            action="use {name}, {version}, an axis such as {redshift}, or a word of the generator such as {phase}",
+            action=f"use {{name}}, {{version}}, {{job}}, {{hash}}, {{parameters}}, one of {', '.join(f'{{{p.name}}}' for p in plan.grid.parameters)}, "
+            "or a word of the generator such as {phase}",
         ) from error
     if len(set(first)) < len(first) or any(".." in n.split("/") or n.startswith("/") for n in first):
         raise UsageError(
             Code.CONFIG_INVALID,
             f"outputs.naming_scheme {plan.config.naming_scheme!r} gives two jobs one name or leaves the directory",
             action="name every axis in it",
+        )
+    long = max((part for name in first for part in name.split("/")), key=len)
+    if len(long) > NAME_MAX:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"outputs.naming_scheme {plan.config.naming_scheme!r} gives names of {len(long)} characters: {long[:60]}...",
+            action="set `outputs.naming_scheme` to sequential, hierarchical or hash",
         )

@@ -24,6 +24,11 @@ logger = logging.getLogger("campaign")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `campaign run` and `python -m campaign.run`."""
     parser.add_argument("config", type=Path, help="the campaign's YAML, or the directory of a campaign that exists")
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """What may be said of a run, whatever is run."""
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE",
         help="override a key of the YAML, such as execution.batch_size=50; may be repeated",

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign.core.design import Grid, order, together
+from campaign.core.identity import canonical_json, canonical_points
 from campaign.core.model import Axis
 
 POLICIES = ["shuffled", "block", "realization_major", "redshift_major"]
@@ -24,6 +25,18 @@ def test_jobs_and_points_are_the_same_thing(realizations, redshifts, data):
     point = design.point(job)
     assert list(point) == ["realization", "redshift"]
     assert design.where({name: [value] for name, value in point.items()}).tolist() == [job]
+
+
+def test_parameters_that_are_varied_together_are_one_axis():
+    pairs = Axis("case", (0, 1, 2), varies=(Axis("R", (1, 2, 3)), Axis("C", ("a", "b", "a"))))
+    design = Grid((Axis("realization", (0, 1)), pairs))
+    assert design.shape == (2, 3)
+    assert design.point(4) == {"realization": 1, "R": 2, "C": "b"}
+    assert [parameter.name for parameter in design.parameters] == ["realization", "R", "C"]
+    assert design.where({"C": ["a"]}).tolist() == [0, 2, 3, 5]
+    assert design.where({"case": [1], "realization": [0]}).tolist() == [1]
+    texts = list(canonical_points(design.axes))
+    assert texts == [canonical_json(dict(design.point(job))) for job in range(design.size)]
 
 
 @given(st.integers(1, 60), st.integers(1, 12), st.sampled_from(POLICIES), st.integers(0, 2**32 - 1))

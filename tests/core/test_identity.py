@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -67,6 +68,40 @@ def test_a_slug_is_one_safe_directory(text):
 )
 def test_names_follow_the_scheme(scheme, name):
     assert identity.product_stem(scheme, POINT, {"cosmology": "c000", "phase": "ph3003"}) == name
+
+
+SWEEP = {"R": 1000, "C": 1e-12, "way": "up"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "name"),
+    [
+        (None, "R_1000_C_1e-12_way_up"),
+        ("parameters", "R_1000_C_1e-12_way_up"),
+        ("sequential", "job_0007"),
+        ("hash", "job_a3f8b2c1"),
+        ("hierarchical", "R_1000/C_1e-12/way_up"),
+        ("run_{R}", "run_R_1000_C_1e-12_way_up"),
+        ("{way}/{job}", "way_up/0007"),
+    ],
+)
+def test_conventions_have_names(asked, name):
+    scheme = identity.naming_scheme(asked, list(SWEEP))
+    assert identity.product_stem(scheme, SWEEP, {"job": "0007", "hash": "a3f8b2c1"}) == name
+
+
+def test_an_ensemble_and_mocks_are_named_as_people_do():
+    assert identity.naming_scheme(None, ["realization", "redshift"]) == "mock_{redshift}"
+    assert (
+        identity.product_stem(identity.naming_scheme(None, ["realization"]), {"realization": 3}, {}) == "r0003/sample"
+    )
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_text_in_a_name_is_safe_and_tells_one_from_another(one, other):
+    word = identity.axis_word("way", one)
+    assert re.fullmatch(r"way_[A-Za-z0-9.+-]{1,60}", word)
+    assert (word == identity.axis_word("way", other)) == (one == other)
 
 
 def test_an_unknown_field_in_a_scheme_is_refused():

@@ -70,7 +70,11 @@ class ZarrStore:
     ) -> None:
         self._path, self._axes = path, tuple(axes)
         self._open = path  # where to write: a new store is filled before it is shown
-        self._attributes = {**attributes, "schema_version": SCHEMA_VERSION}
+        together = " ".join(parameter.name for axis in axes for parameter in axis.varies)
+        coordinates = (
+            {"coordinates": together} if together else {}
+        )  # where xarray looks for those that are no dimension
+        self._attributes = {**attributes, "schema_version": SCHEMA_VERSION, **coordinates}
         self._shape = tuple(len(axis.values) for axis in axes)
         self._measured = tuple(variables)
 
@@ -91,15 +95,17 @@ class ZarrStore:
         scratch = self._path.with_name(f".{self._path.name}.new")
         shutil.rmtree(scratch, ignore_errors=True)
         root = zarr.create_group(store=scratch, attributes=self._attributes)
-        coordinates = {axis.name: axis for axis in self._axes}
-        coordinates |= {dim.name: dim for v in self._measured for dim in v.dims}
-        for axis in coordinates.values():
-            values = np.asarray(axis.values)
-            array = root.create_array(
-                axis.name, shape=values.shape, dtype=values.dtype, chunks=values.shape, dimension_names=[axis.name],
-                compressors=[_codec()], attributes=_attributes(axis.units, axis.long_name),
-            )  # fmt: skip
-            array[:] = values
+        for axis in {
+            axis.name: axis for axis in (*self._axes, *(dim for v in self._measured for dim in v.dims))
+        }.values():
+            for coordinate in dict.fromkeys((axis, *axis.varies)):
+                values = np.asarray(coordinate.values)
+                array = root.create_array(
+                    coordinate.name, shape=values.shape, chunks=values.shape, dimension_names=[axis.name],
+                    dtype=str if values.dtype.kind == "U" else values.dtype,
+                    compressors=[_codec()], attributes=_attributes(coordinate.units, coordinate.long_name),
+                )  # fmt: skip
+                array[:] = values
         for variable, role in self._declared():
             self._create_variable(root, variable, role)
         with warnings.catch_warnings():

@@ -15,6 +15,7 @@ VERBS = {
     "plan": "show the jobs of a campaign, in the order of execution",
     "estimate": "estimate time, storage and core hours",
     "run": "run a campaign, or go on with it",
+    "sweep": "run a program or a function over parameters",
     "submit": "run a campaign in batch jobs of SLURM",
     "status": "show how far a campaign is, and what failed",
     "monitor": "watch a campaign from another shell",
@@ -26,9 +27,16 @@ VERBS = {
     "audit": "account for every job, artifact and product",
     "verify": "hash products again and compare",
     "tidy": "write one row for each attempt: Parquet or CSV",
+    "aggregate": "summarise a measured quantity over all jobs",
+    "calibrate": "fit parameters, round after round",
+    "converge": "observed order and extrapolation along a ladder",
+    "ensemble": "statistics over realizations, and whether there are enough",
     "consolidate": "index what is committed, or rebuild ledger and dataset",
     "reproduce": "run one job again elsewhere and compare bit for bit",
 }
+TAKE_THE_REST = frozenset({"submit", "sweep"})
+"""Verbs that take what stands behind --: options of sbatch, a program and its arguments."""
+
 EPILOG = """a first campaign:
   campaign init my.yaml          write a small configuration
   campaign validate my.yaml      check it
@@ -62,10 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         if room is not None:
             room.add_arguments(sub)
             sub.set_defaults(action=room.command)
-    # The tail of a command line after -- is for sbatch, and argparse would mix it with positional arguments.
+    # The tail of a command line after -- is for others, and argparse would mix it with positional arguments.
     verbatim = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
     parsed = parser.parse_args(arguments[: arguments.index("--")] if "--" in arguments else arguments)
-    if verbatim and verb != "submit":
+    if verbatim and verb not in TAKE_THE_REST:
         parser.error(f"campaign {verb} takes nothing after --")
     parsed.options = tuple(verbatim)
     from campaign.run import guarded

@@ -142,9 +142,9 @@ def _print(plan: Plan, limit: int) -> None:
     console.print(
         f"order {head['order']}, {len(plan.variants)} resolved configuration(s), fingerprint {plan.fingerprint[:12]}"
     )
-    table = Table("batch", "job", Column("name", no_wrap=True), *(a.name for a in plan.grid.axes), "fingerprint")
+    table = Table("batch", "job", Column("name", no_wrap=True), *(p.name for p in plan.grid.parameters), "fingerprint")
     for row in islice(_rows(plan), limit):
-        point = [str(row[axis.name]) for axis in plan.grid.axes]
+        point = [str(row[parameter.name]) for parameter in plan.grid.parameters]
         batch = "" if row["batch"] is None else str(row["batch"])
         table.add_row(batch, str(row["job"]), row["name"], *point, row["task_fingerprint"][:12])
     console.print(table)

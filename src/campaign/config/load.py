@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.config import source
+from campaign.config.designs import designed
 from campaign.config.diagnose import complaint, nearest, validated
 from campaign.config.schema import (
     MAX_JOBS,
@@ -20,7 +22,6 @@ from campaign.config.schema import (
     Policed,
     RealizationRange,
     RuleSection,
-    ScienceSection,
 )
 from campaign.config.source import Layer, Path_, shown
 from campaign.config.strategy import BORROWED, FindOptions, Strategy
@@ -123,7 +124,7 @@ class _Freezer:
 
     def freeze(self, find_options: FindOptions) -> Config:
         document = self._document
-        axes = self._axes(document.science)
+        axes = self._axes(document)
         self._check_order(axes)
         resources = self._resources()
         options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
@@ -132,6 +133,9 @@ class _Freezer:
         if self._problems:
             raise ConfigError(tuple(self._problems))
         execution = document.execution
+        scheme = identity.naming_scheme(
+            document.outputs.naming_scheme, [parameter.name for axis in axes for parameter in axis.parameters]
+        )
         return Config(
             name=document.campaign.name,
             version=document.campaign.version,
@@ -159,17 +163,18 @@ class _Freezer:
             resources=resources,
             slurm=self._slurm(),
             directory=str(base / f"{document.campaign.version}_{identity.slug(document.campaign.name)}"),
-            naming_scheme=document.outputs.naming_scheme,
-            document=self._resolved(options, base),
+            naming_scheme=scheme,
+            has_case_files=document.outputs.artifacts == "simorc",
+            document=self._resolved(options, base, scheme),
         )
 
-    def _resolved(self, options: Mapping[str, Any], base: Path) -> dict[str, Any]:
+    def _resolved(self, options: Mapping[str, Any], base: Path, scheme: str) -> dict[str, Any]:
         """The document as it is frozen: nothing in it depends on the current directory or on a later default."""
         document = self._document.model_dump(mode="json", exclude_none=True)
         borrowed = {key for section, key in BORROWED if key in document[section]}
         own = {key: value for key, value in options.items() if key not in borrowed and value is not None}
         document["strategy"] = {"overrides": {self._document.generator: own}}
-        document["outputs"]["base_path"] = str(base)
+        document["outputs"] |= {"base_path": str(base), "naming_scheme": scheme}
         if _is_path(document["machine"]):
             document["machine"] = str(self._machine_file)
         return document
@@ -184,35 +189,43 @@ class _Freezer:
     def _complain(self, path: Path_, found: str, allowed: str, suggestion: str = "") -> None:
         self._problems.append(complaint(self._layer, path, found, allowed, suggestion))
 
-    def _axes(self, science: ScienceSection) -> tuple[Axis, ...]:
-        numbers: Sequence[float]
-        match science.realizations:
-            case int() as count:
-                numbers = list(range(count))
-            case RealizationRange() as selection:
-                numbers = selection.numbers()
-            case list() as values:
-                numbers = values
-        for key, values in {"realizations": numbers, "redshifts": science.redshifts}.items():
-            twice = [value for value, times in Counter(values).items() if times > 1]
-            if twice:
-                self._complain(("science", key), f"{twice[0]} twice", "each value once")
-        if science.snapshots is not None and science.snapshots != len(science.redshifts):
-            found = f"{science.snapshots}, but there are {len(science.redshifts)} redshifts"
-            self._complain(("science", "snapshots"), found, f"{len(science.redshifts)}, or leave it out")
-        rounded = {round(z, 3) for z in science.redshifts}
-        if len(rounded) < len(set(science.redshifts)):
+    def _axes(self, document: Document) -> tuple[Axis, ...]:
+        """The axes of the design: realizations, redshifts, then the parameters that are varied."""
+        science = document.science
+        axes: list[Axis] = []
+        if science.realizations is not None:
+            numbers = self._once("realizations", _numbers(science.realizations))
+            axes.append(Axis("realization", numbers, "1", "realization of the initial conditions"))
+        if science.redshifts is not None:
+            axes.append(Axis("redshift", self._redshifts(science.redshifts), "1", "redshift of the snapshot"))
+        if science.snapshots is not None and science.snapshots != len(science.redshifts or ()):
+            count = len(science.redshifts or ())
+            found = f"{science.snapshots}, but there are {count} redshifts"
+            self._complain(("science", "snapshots"), found, f"{count}, or leave it out")
+        if document.design is not None:
+            axes += designed(document.design, science.seed, self._complain)
+        names = Counter(parameter.name for axis in axes for parameter in axis.parameters)
+        for name in [name for name, times in names.items() if times > 1]:
+            self._complain(("design", "parameters", name), "an axis that is there already", "another name")
+        if not axes:
+            self._complain(("science", "realizations"), "nothing", "realizations, redshifts or a `design`")
+        elif (size := math.prod(len(axis.values) for axis in axes)) > MAX_JOBS:
+            self._complain(("science", "realizations"), f"{size} jobs", f"at most {MAX_JOBS}")
+        return tuple(axes)
+
+    def _once(self, key: str, values: Sequence[float]) -> tuple[float, ...]:
+        """`values` of a science axis; a complaint where one is there twice."""
+        twice = [value for value, times in Counter(values).items() if times > 1]
+        if twice:
+            self._complain(("science", key), f"{twice[0]} twice", "each value once")
+        return tuple(values)
+
+    def _redshifts(self, redshifts: Sequence[float]) -> tuple[float, ...]:
+        if len({round(z, 3) for z in redshifts}) < len(set(redshifts)):
             self._complain(
                 ("science", "redshifts"), "two that agree in three decimals", "redshifts at least 0.001 apart"
             )
-        if len(numbers) * len(science.redshifts) > MAX_JOBS:
-            self._complain(
-                ("science", "realizations"), f"{len(numbers) * len(science.redshifts)} jobs", f"at most {MAX_JOBS}"
-            )
-        return (
-            Axis("realization", tuple(numbers), "1", "realization of the initial conditions"),
-            Axis("redshift", tuple(science.redshifts), "1", "redshift of the snapshot"),
-        )
+        return self._once("redshifts", redshifts)
 
     def _check_order(self, axes: tuple[Axis, ...]) -> None:
         allowed = ["shuffled", "block", *(f"{axis.name}_major" for axis in axes)]
@@ -293,6 +306,17 @@ class _Freezer:
         """Refuse jobs whose ranks don't spread evenly."""
         for n, override in enumerate(overrides):
             self._check_shape(replace(shape, **override.shape), ("jobs", n, "resources", "ranks_per_job"))
+
+
+def _numbers(realizations: int | list[int] | RealizationRange) -> list[int]:
+    """The realizations that are meant."""
+    match realizations:
+        case int() as count:
+            return list(range(count))
+        case RealizationRange() as selection:
+            return selection.numbers()
+        case values:
+            return values
 
 
 def _rules(policy: Mapping[Policed, RuleSection]) -> dict[FailureClass, Rule]:

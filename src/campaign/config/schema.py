@@ -92,12 +92,69 @@ Realizations = Annotated[
 class ScienceSection(_Section):
     """What is computed: changing it makes another campaign."""
 
-    realizations: Annotated[Realizations, Field(description="a count, a list, or start/count/step/values/include")]
-    redshifts: Annotated[list[Annotated[float, Field(ge=0, le=1100)]], Field(min_length=1)]
+    realizations: Annotated[
+        Realizations | None, Field(description="a count, a list, or start/count/step/values/include")
+    ] = None
+    redshifts: Annotated[list[Annotated[float, Field(ge=0, le=1100)]] | None, Field(min_length=1)] = None
     snapshots: Annotated[int | None, Field(ge=1, description="number of redshifts, checked against them")] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of the whole campaign")] = 0
     galaxy_model: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
     simulation_suite: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$", description="a letter, then letters, digits, _")]
+Number = Annotated[int | float, Field()]
+ScalarValue = bool | int | float | Annotated[str, Field(max_length=1000)]
+GivenValues = (
+    Annotated[str, Field(max_length=10_000, description="a rule, such as 0.001:0.01:10 or log:1e-12:1e-9:4")]
+    | Annotated[list[ScalarValue], Field(min_length=1, max_length=MAX_JOBS)]
+    | bool
+    | int
+    | float
+)
+
+
+class ParameterSection(_Section):
+    """The values of a parameter, and what a reader of the dataset should know of it."""
+
+    values: GivenValues
+    units: Annotated[str, Field(max_length=100)] = "1"
+    long_name: Annotated[str, Field(max_length=200)] = ""
+
+
+class DesignSection(_Section):
+    """Parameters that are varied, beside realizations and redshifts, and how they are combined."""
+
+    method: Annotated[
+        Literal["grid", "zip", "cases", "lhs", "sobol", "halton"],
+        Field(description="grid: all combinations; zip: side by side; cases: as listed; else drawn between their ends"),
+    ] = "grid"
+    parameters: Annotated[
+        dict[Name, ParameterSection | GivenValues], Field(description="name: values, or a rule such as 0.001:0.01:10")
+    ] = {}
+    together: Annotated[
+        list[Annotated[list[str], Field(min_length=2)]], Field(description="grid: parameters that go side by side")
+    ] = []
+    cases: Annotated[
+        list[Annotated[dict[Name, ScalarValue], Field(min_length=1)]], Field(description="cases: one mapping each")
+    ] = []
+    samples: Annotated[int | None, Field(ge=1, le=MAX_JOBS, description="lhs, sobol, halton: number of cases")] = None
+
+    @model_validator(mode="after")
+    def _belongs_to_the_method(self) -> DesignSection:
+        if self.together and self.method != "grid":
+            raise ValueError(f"`together` belongs to `method: grid`, not to {self.method}")
+        if bool(self.cases) != (self.method == "cases") or (self.cases and self.parameters):
+            raise ValueError("`cases` and `method: cases` belong together, and name their parameters themselves")
+        if (self.samples is not None) != (self.method in DRAWN):
+            raise ValueError(f"`samples` belongs to {', '.join(DRAWN)}, and these need it")
+        if self.method != "cases" and not self.parameters:
+            raise ValueError("`parameters` is empty")
+        return self
+
+
+DRAWN = ("lhs", "sobol", "halton")
+"""Methods that draw values between the ends of each parameter."""
 
 
 class StrategySection(_Section):
@@ -240,11 +297,18 @@ class OutputsSection(_Section):
     base_path: Annotated[str, Field(min_length=1, description="the campaign is made below this directory")] = (
         "campaigns"
     )
-    naming_scheme: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.+=/{}-]{1,200}$", description="name of a product")] = (
-        "mock_{redshift}"
-    )
+    naming_scheme: Annotated[
+        str | None,
+        Field(
+            pattern=r"^[A-Za-z0-9_.+=/{}-]{1,200}$",
+            description="name of a product; or sequential, parameters, hierarchical, hash",
+        ),
+    ] = None
     compression: Annotated[str | None, Field(description="passed to a generator that has this option")] = None
     metadata_format: Literal["json"] = "json"
+    artifacts: Annotated[
+        Literal["simorc"] | None, Field(description="simorc: a file for each case as well, and tables of them")
+    ] = None
 
 
 class Document(_Section):
@@ -253,7 +317,8 @@ class Document(_Section):
     schema_version: Literal[1] = 1
     machine: Annotated[str, Field(description="a machine of configs/machines, or the path of such a file")] = "local"
     campaign: CampaignSection
-    science: ScienceSection
+    science: ScienceSection = ScienceSection()
+    design: DesignSection | None = None
     generator: Annotated[str, Field(description="name of an installed generator")] = "galaxies"
     strategy: StrategySection = StrategySection()
     jobs: list[JobSection] = []

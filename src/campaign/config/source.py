@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -210,3 +212,14 @@ def shown(value: Any) -> str:
     """A value as a message shows it."""
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def yaml_text(document: Mapping[str, Any], comment: str) -> str:
+    """A document as YAML, under one line of comment."""
+    buffer = io.StringIO()
+    writer = YAML(typ="safe", pure=True)
+    writer.default_flow_style = False
+    writer.width = 4096
+    writer.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
+    writer.dump(json.loads(json.dumps(document)), buffer)
+    return f"# {comment}\n{buffer.getvalue()}"

@@ -79,7 +79,7 @@ class Strategy:
 
     def _where(self, n: int, job: JobSection, axes: tuple[Axis, ...]) -> dict[str, tuple[Scalar, ...]]:
         """The values that a job section selects on each axis it names."""
-        known = {axis.name: axis for axis in axes}
+        known = {parameter.name: parameter for axis in axes for parameter in (axis, *axis.varies)}
         where: dict[str, tuple[Scalar, ...]] = {}
         for name, value in job.where.items():
             values = value if isinstance(value, list) else [value]

@@ -11,7 +11,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from campaign.core.model import Axis, Point
+from campaign.core.model import Axis, Point, Scalar
 
 Indices = npt.NDArray[np.int64]
 
@@ -32,24 +32,36 @@ class Grid:
         """Number of points."""
         return math.prod(self.shape)
 
+    @cached_property
+    def parameters(self) -> tuple[Axis, ...]:
+        """Everything that a point has a value of, in order."""
+        return tuple(parameter for axis in self.axes for parameter in axis.parameters)
+
     def point(self, job: int) -> Point:
-        """Axis values of one job; IndexError outside the grid."""
+        """Parameters of one job; IndexError outside the grid."""
         if not 0 <= job < self.size:
             raise IndexError(f"job {job} is outside the grid of {self.size}")
         values = []
-        for axis in reversed(self.axes):
-            job, i = divmod(job, len(axis.values))
-            values.append((axis.name, axis.values[i]))
+        for length, parameters in self._from_the_last:
+            job, i = divmod(job, length)
+            for name, along in parameters:
+                values.append((name, along[i]))
         return dict(reversed(values))
 
+    @cached_property
+    def _from_the_last(self) -> list[tuple[int, list[tuple[str, tuple[Scalar, ...]]]]]:
+        """(length, parameters and their values, the last one first) of each axis, the last one first."""
+        return [(len(a.values), [(p.name, p.values) for p in reversed(a.parameters)]) for a in reversed(self.axes)]
+
     def where(self, selection: dict[str, Sequence[object]]) -> Indices:
-        """Jobs whose value on every named axis is among the given ones, ascending."""
+        """Jobs whose value of every named axis or parameter is among the given ones, ascending."""
         keep = np.ones(self.shape, dtype=bool)
         for n, axis in enumerate(self.axes):
-            if axis.name in selection:
-                wanted = set(selection[axis.name])
-                chosen = np.array([v in wanted for v in axis.values])
-                keep &= chosen.reshape([-1 if m == n else 1 for m in range(len(self.axes))])
+            for named in dict.fromkeys((axis, *axis.parameters)):
+                if named.name in selection:
+                    wanted = set(selection[named.name])
+                    chosen = np.array([v in wanted for v in named.values])
+                    keep &= chosen.reshape([-1 if m == n else 1 for m in range(len(self.axes))])
         return np.flatnonzero(keep).astype(np.int64)
 
 

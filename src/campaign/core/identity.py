@@ -52,10 +52,14 @@ def seed_of(campaign_seed: int, point_json: str) -> int:
 
 
 def canonical_points(axes: Sequence[Axis]) -> Iterator[str]:
-    """Canonical JSON of every point of a grid, in C order; each value of an axis is encoded once."""
-    parts = [[f"{canonical_json(axis.name)}:{canonical_json(value)}" for value in axis.values] for axis in axes]
-    places = sorted(range(len(axes)), key=lambda n: axes[n].name)
-    return ("{" + ",".join([row[n] for n in places]) + "}" for row in itertools.product(*parts))
+    """Canonical JSON of every point of a grid, in C order; each value of a parameter is encoded once."""
+    parts = sorted(
+        (parameter.name, n, [f"{canonical_json(parameter.name)}:{canonical_json(value)}" for value in parameter.values])
+        for n, axis in enumerate(axes)
+        for parameter in axis.parameters
+    )
+    indices = itertools.product(*(range(len(axis.values)) for axis in axes))
+    return ("{" + ",".join([texts[row[n]] for _, n, texts in parts]) + "}" for row in indices)
 
 
 def _sha256(text: str) -> str:
@@ -73,24 +77,50 @@ AXIS_DIRECTORIES = frozenset({"realization"})
 AXIS_WORDS = {"realization": "r{:04d}", "redshift": "z{:.3f}"}
 
 
+NAMINGS = {"sequential": "job_{job}", "parameters": "{parameters}", "hash": "job_{hash}"}
+"""Naming schemes that have a name of their own; so has `hierarchical`, a directory for each parameter."""
+
+DISTINCT = frozenset({"job", "hash", "parameters"})
+"""Fields of a naming scheme each of which tells every job from every other."""
+
+WORD_MAX = 40
+
+
 @lru_cache(maxsize=1 << 16, typed=True)
 def axis_word(axis: str, value: Scalar) -> str:
-    """How a value stands in a name: `r0003`, `z1.100`, `dt0.001`."""
+    """How a value stands in a name: `r0003`, `z1.100`, `dt_0.001`; text that file systems may not like, with a hash of it."""
     template = AXIS_WORDS.get(axis)
-    return template.format(value) if template else f"{axis}{value}"
+    if template:
+        return template.format(value)
+    if not isinstance(value, str):
+        return f"{axis}_{value}"
+    plain = re.sub(r"[^A-Za-z0-9.+-]+", "-", value)[:WORD_MAX].strip(".-")
+    return f"{axis}_{plain}" if plain and plain == value else f"{axis}_{plain or 'text'}-{_sha256(value)[:8]}"
 
 
 def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
     """Path of a job's product without its suffix: one directory for a realization, then the naming scheme.
 
-    `{axis}` in the scheme stands for the axis' word, every other field for the entry of `words`; KeyError on an unknown
-    one. Axes that the scheme leaves out, and that give no directory, are appended, so that names never collide.
+    `{axis}` in the scheme stands for the axis' word, `{parameters}` for all of those that give no directory, every other
+    field for the entry of `words`; KeyError on an unknown one. Axes that the scheme leaves out, and that give no directory,
+    are appended, so that names never collide.
     """
     fields = dict(words)
     for axis, value in point.items():
         fields[axis] = axis_word(axis, value)
+    fields["parameters"] = "_".join([fields[axis] for axis in point if axis not in AXIS_DIRECTORIES])
     template, names = _template(scheme, tuple(point))
     return template % tuple([fields[name] for name in names])
+
+
+def naming_scheme(asked: str | None, axes: Sequence[str]) -> str:
+    """The scheme that is meant by a scheme, by the name of one, or by nothing, where these parameters are varied."""
+    if asked is None:
+        inner = [axis for axis in axes if axis not in AXIS_DIRECTORIES]
+        return "mock_{redshift}" if "redshift" in axes else "{parameters}" if inner else "sample"
+    if asked == "hierarchical":
+        return "/".join(f"{{{axis}}}" for axis in axes if axis not in AXIS_DIRECTORIES) or "sample"
+    return NAMINGS.get(asked, asked)
 
 
 @lru_cache(maxsize=16)
@@ -100,7 +130,8 @@ def _template(scheme: str, axes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
     A field that reaches into another, such as `{name.upper}`, is one that nobody knows.
     """
     directories = [f"{{{axis}}}/" for axis in axes if axis in AXIS_DIRECTORIES]
-    left_out = [f"_{{{a}}}" for a in axes if f"{{{a}}}" not in scheme and a not in AXIS_DIRECTORIES]
+    distinct = any(f"{{{field}}}" in scheme for field in DISTINCT)
+    left_out = [f"_{{{a}}}" for a in axes if not (distinct or f"{{{a}}}" in scheme or a in AXIS_DIRECTORIES)]
     parsed = list(Formatter().parse("".join([*directories, scheme, *left_out])))
     names = tuple(name for _, name, _, _ in parsed if name is not None)
     return "".join(text.replace("%", "%%") + ("" if name is None else "%s") for text, name, _, _ in parsed), names

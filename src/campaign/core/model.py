@@ -53,12 +53,22 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis of the design and one dimension of the dataset."""
+    """One axis of the design and one dimension of the dataset.
+
+    Where several parameters are varied together, as in a scattered design, its own values are the numbers of the cases,
+    and `varies` holds the parameters, each with a value for every case.
+    """
 
     name: str
     values: tuple[Scalar, ...]
     units: str = "1"
     long_name: str = ""
+    varies: tuple[Axis, ...] = ()
+
+    @property
+    def parameters(self) -> tuple[Axis, ...]:
+        """What changes along it: itself, or what is varied together."""
+        return self.varies or (self,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,3 +349,4 @@ class Config:
     directory: str  # absolute path of the campaign
     naming_scheme: str
     document: Mapping[str, Any]  # the merged YAML with every default, as frozen into the campaign
+    has_case_files: bool = False  # whether there are files for each case beside the dataset

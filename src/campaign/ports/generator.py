@@ -14,12 +14,17 @@ class Generator(Protocol):
 
     name: str
     version: str
-    suffix: str  # of the product's file name, such as ".hdf5"; empty where jobs are measured only and make no file
     options: Any  # a pydantic model class: the options that a user may set
     incidental: tuple[str, ...]  # options that don't decide the result, such as where the input lies
 
+    def suffix(self, config: Mapping[str, Any]) -> str:
+        """End of a product's name: `.hdf5` of a file, `/` of a directory; empty where jobs are measured only and make none."""
+
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Packages that must be importable where jobs run."""
+
+    def check(self, config: Mapping[str, Any], point: Point) -> None:
+        """Refuse, with a UsageError, what no job could do; `point` is that of one of the jobs."""
 
     def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
         """Fields that a naming scheme may use beside the axes."""
@@ -37,7 +42,10 @@ class Generator(Protocol):
         """Import and prepare what every job needs; called once in each slot process."""
 
     def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
-        """Write the product, if there is one, to `target` and return the values of `variables`; name each phase as it begins."""
+        """Write the product, if there is one, to `target` and return the values of `variables`; name each phase as it begins.
+
+        A target that is to be a directory is there, and empty.
+        """
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """Prove the closed product complete; JobError where it is not."""

@@ -26,12 +26,14 @@ from campaign.core.model import JobCall, Lease, Point, Shape, Slot, Task
 from campaign.core.packing import SlotTable, widened
 from campaign.errors import JobError
 from campaign.ports import Cluster, Event, Generator, JobEnded, JobStarted, LeaseReturned, NodeJoined, Staged
+from campaign.products import files_of
 
 
 def example_task(generator: Generator, config: Mapping[str, Any], point: Point, job: int = 0) -> Task:
     """A task as the plan would make it."""
     seed = job_seed(1, point)
     config_hash = resolved_config_hash(config)
+    suffix = generator.suffix(config)
     return Task(
         job=job,
         name=f"job_{job:04d}",
@@ -44,9 +46,17 @@ def example_task(generator: Generator, config: Mapping[str, Any], point: Point, 
         config=config,
         resolved_config_hash=config_hash,
         task_fingerprint=task_fingerprint(generator.name, point, seed, config_hash),
-        product=f"catalogs/job_{job:04d}{generator.suffix}" if generator.suffix else "",
+        product=f"catalogs/job_{job:04d}{suffix}" if suffix else "",
         timeout_s=600.0,
     )
+
+
+def _target(directory: Path, name: str, suffix: str) -> Path:
+    """Where a product goes, as an attempt makes it."""
+    target = directory / f"{name}{suffix}"
+    if suffix == "/":
+        target.mkdir()
+    return target
 
 
 class GeneratorContract:
@@ -67,15 +77,17 @@ class GeneratorContract:
     def test_names_and_inputs_are_pure_texts(
         self, generator: Generator, config: Mapping[str, Any], point: Point
     ) -> None:
+        generator.check(config, point)
         for _ in range(2):
             assert all(isinstance(value, str) for value in generator.words(config, point).values())
             assert all(isinstance(path, str) for path in generator.inputs(config, point))
-        assert generator.suffix == "" or generator.suffix.startswith(".")
+        suffix = generator.suffix(config)
+        assert suffix in ("", "/") or suffix.startswith(".")
 
     def test_it_measures_what_it_declares(
         self, generator: Generator, config: Mapping[str, Any], point: Point, tmp_path: Path
     ) -> None:
-        target = tmp_path / f"product{generator.suffix}"
+        target = _target(tmp_path, "product", generator.suffix(config))
         generator.warm_up(config)
         measured = generator.generate(example_task(generator, config, point), target, lambda _: None)
         declared = {v.name: v for v in generator.variables(config)}
@@ -90,9 +102,9 @@ class GeneratorContract:
         task = example_task(generator, config, point)
         made = []
         for n in range(2):
-            target = tmp_path / f"{n}{generator.suffix}"
+            target = _target(tmp_path, str(n), generator.suffix(config))
             measured = generator.generate(replace(task, attempt=n + 1), target, lambda _: None)
-            made.append(target.read_bytes() if generator.suffix else json.dumps(measured, default=str).encode())
+            made.append([json.dumps(measured, default=str).encode(), *(path.read_bytes() for path in files_of(target))])
         assert made[0] == made[1]
 
     def test_its_stages_one_by_one_give_the_same_bytes(
@@ -109,11 +121,12 @@ class GeneratorContract:
     def test_it_refuses_a_torn_product(
         self, generator: Generator, config: Mapping[str, Any], point: Point, tmp_path: Path
     ) -> None:
-        task, target = example_task(generator, config, point), tmp_path / f"product{generator.suffix}"
+        task, target = example_task(generator, config, point), _target(tmp_path, "product", generator.suffix(config))
         measured = generator.generate(task, target, lambda _: None)
-        if not generator.suffix:
+        if not files_of(target):
             return
-        target.write_bytes(target.read_bytes()[: target.stat().st_size // 8])
+        for path in files_of(target):
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 8])
         try:
             generator.verify(task, target, measured)
         except JobError:

@@ -50,12 +50,17 @@ class Scripted:
 
     name = "scripted"
     version = "1"
-    suffix = ".txt"
     options: type[BaseModel] = ScriptedOptions
     incidental: tuple[str, ...] = ("script", "seconds", "truth", "rank_truth", "inputs", "slot_fails", "warm_up_kills")
 
+    def suffix(self, config: Mapping[str, Any]) -> str:
+        return ".txt"
+
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         return ()
+
+    def check(self, config: Mapping[str, Any], point: Point) -> None:
+        """Everything is possible."""
 
     def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
         return {}
@@ -115,7 +120,9 @@ class Measuring(Scripted):
     """Measures like the scripted generator, and makes no product."""
 
     name = "measuring"
-    suffix = ""
+
+    def suffix(self, config: Mapping[str, Any]) -> str:
+        return ""
 
     def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
         return _measured(task)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.core.model import Point, Task, Variable
+from campaign.errors import Code, UsageError
 from campaign.generators.galaxies import suite
 from campaign.generators.galaxies.options import SYNTHETIC_SUITE, GalaxiesOptions
 from campaign.generators.galaxies.suite import build_abacus_path
@@ -72,9 +73,12 @@ class Galaxies:
 
     name = "galaxies"
     version = "2"
-    suffix = ".hdf5"
     options = GalaxiesOptions
     incidental = ("simulation_root", "collective_write")
+
+    def suffix(self, config: Mapping[str, Any]) -> str:
+        """A catalogue is one file."""
+        return ".hdf5"
 
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Packages that must be importable where jobs run."""
@@ -82,6 +86,15 @@ class Galaxies:
         extra = ("rgrspit_diffsky",) if model.startswith("rgrspit_diffsky") else ()
         theory = ("colossus",) if config["simulation_suite"] == SYNTHETIC_SUITE else ()
         return ("jax", "diffsky", "h5py", "abacusnbody", *theory, *extra)
+
+    def check(self, config: Mapping[str, Any], point: Point) -> None:
+        """Haloes are found by realization and redshift."""
+        if set(point) != {"realization", "redshift"}:
+            raise UsageError(
+                Code.CONFIG_INVALID,
+                f"galaxies are made for each realization and redshift, not for {', '.join(point)}",
+                action="give science.realizations and science.redshifts, and no `design`",
+            )
 
     def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
         """Fields that a naming scheme may use beside the axes."""

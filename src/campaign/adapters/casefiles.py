@@ -1,0 +1,195 @@
+"""Files by which other tools follow a campaign, one case after another: views of plan and batches, made anew when they are lost.
+
+`metadata.csv`, `run_status.csv` and `case_1/run_status.json` as simorc has them; `manifest.json`, `campaign.json`, `config_0000.json` and
+`result_0000.json` as job trackers do. What is written here is never read to decide anything.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from campaign import durable
+from campaign.core.model import Outcome, Point, Record, State
+
+STATUS_COLUMNS = ("status", "timestamp_iso", "simulation_duration", "result_file", "error_message")
+STATUS_WORDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.TIMEOUT: "failed"}
+"""What simorc calls a state; everything else is pending."""
+
+MESSAGE_MAX = 500
+
+
+class Cases(Protocol):
+    """What the cases of a campaign are."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def name(self, job: int) -> str:
+        """Name of a job."""
+
+    def point(self, job: int) -> Point:
+        """Its parameters."""
+
+    def options(self, job: int) -> Mapping[str, Any]:
+        """Its resolved configuration."""
+
+    def product(self, job: int) -> str:
+        """Path of its product, relative to the campaign's directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Status:
+    """How a case is, as far as it was told."""
+
+    state: State = State.PENDING
+    ended_iso: str = ""
+    seconds: float | None = None
+    result: str = ""
+    message: str = ""
+
+
+class CaseFiles:
+    """Implements `ports.ResultStore` by files in the campaign's directory."""
+
+    def __init__(self, root: Path, cases: Cases, head: Mapping[str, Any]) -> None:
+        """`head` is what `manifest.json` says beside the parameters: who made the campaign, from what, and how."""
+        self._root, self._cases, self._head = root, cases, dict(head)
+        self._digits = max(4, len(str(max(cases.size - 1, 0))))
+        self._told: dict[int, _Status] = {}
+        self._known = False  # whether what earlier runs told is in memory
+
+    @property
+    def ready(self) -> bool:
+        """Whether every file of the whole is there, for as many cases as there are."""
+        if not all((self._root / name).exists() for name in ("metadata.csv", "campaign.json", "manifest.json")):
+            return False
+        try:
+            with (self._root / "run_status.csv").open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            self._told = {int(row["case_id"]) - 1: _read(row) for row in rows if row["status"] != "pending"}
+        except (OSError, ValueError, KeyError):
+            return False
+        self._known = True
+        return len(rows) == self._cases.size
+
+    def create(self) -> None:
+        """Write what does not change: metadata, configurations, the manifest."""
+        self._told, self._known = {}, True
+        points = [self._cases.point(job) for job in range(self._cases.size)]
+        names = list(points[0])
+        rows = [[job + 1, self._cases.product(job), *point.values()] for job, point in enumerate(points)]
+        durable.write_bytes(self._root / "metadata.csv", _table(["case_id", "result_file", *names], rows))
+        for job, point in enumerate(points):
+            self._write_small(self._config(job), {**self._cases.options(job), **point})
+        ranges = {name: _extent([point[name] for point in points]) for name in names}
+        durable.write_json(self._root / "manifest.json", {**self._head, "jobs": self._cases.size, "parameters": ranges})
+
+    def publish(self) -> None:
+        """Show how every case is."""
+        self._consolidate()
+
+    def write(self, records: Sequence[Record], states: Mapping[int, State]) -> None:
+        """Scatter: the files of the cases that were told. Gather: those of the whole, each at once."""
+        if not self._known and not self.ready:
+            self.create()
+        by_job = {record.job: record for record in records}
+        for job, state in states.items():
+            record = by_job.get(job)
+            self._told[job] = _status(state, record)
+            self._write_case(job, record)
+        self._consolidate()
+
+    def _write_case(self, job: int, record: Record | None) -> None:
+        status = self._told[job]
+        case = {
+            "case_id": job + 1,
+            "status": STATUS_WORDS.get(status.state, "pending"),
+            "timestamp_iso": status.ended_iso or None,
+            "simulation_duration": status.seconds,
+            "result_file": status.result or None,
+            "error_message": status.message or None,
+            "parameters": dict(self._cases.point(job)),
+        }
+        self._write_small(self._root / f"case_{job + 1}" / "run_status.json", case)
+        result = self._result(job)
+        if record is None or status.state not in STATUS_WORDS:
+            result.unlink(missing_ok=True)
+            return
+        self._write_small(result, {
+            "job_id": job, "name": record.name, "status": status.state.word, "parameters": dict(record.point),
+            "results": dict(record.measurements), "duration_s": record.duration_s, "attempts": record.attempt, "seed": record.seed,
+            "products": [product.path for product in record.products], "error": status.message or None,
+        })  # fmt: skip
+
+    def _consolidate(self) -> None:
+        """`run_status.csv` and `campaign.json`, of all cases."""
+        names = list(self._cases.point(0))
+        rows, jobs = [], []
+        for job in range(self._cases.size):
+            status, point = self._told.get(job, _Status()), self._cases.point(job)
+            word = STATUS_WORDS.get(status.state, "pending")
+            seconds = "" if status.seconds is None else round(status.seconds, 6)
+            rows.append([job + 1, *point.values(), word, status.ended_iso, seconds, status.result, status.message])
+            jobs.append({
+                "job_id": job, "name": self._cases.name(job), "status": status.state.word, "parameters": dict(point),
+                "config": self._config(job).name, "result": self._result(job).name if status.state in STATUS_WORDS else None,
+            })  # fmt: skip
+        durable.write_bytes(self._root / "run_status.csv", _table(["case_id", *names, *STATUS_COLUMNS], rows))
+        counts = Counter(entry["status"] for entry in jobs)
+        durable.write_json(
+            self._root / "campaign.json", {"campaign": self._head.get("name", ""), "counts": counts, "jobs": jobs}
+        )
+
+    def _config(self, job: int) -> Path:
+        return self._root / f"config_{job:0{self._digits}d}.json"
+
+    def _result(self, job: int) -> Path:
+        return self._root / f"result_{job:0{self._digits}d}.json"
+
+    def _write_small(self, path: Path, value: Mapping[str, Any]) -> None:
+        """Whole or not at all, but not at once on disk: what is lost with a node is written again."""
+        path.parent.mkdir(exist_ok=True)
+        scratch = path.with_name(f".{path.name}.tmp")
+        scratch.write_text(json.dumps(value, indent=1) + "\n")
+        scratch.replace(path)
+
+
+def _status(state: State, record: Record | None) -> _Status:
+    if record is None or state not in STATUS_WORDS:
+        return _Status(state)
+    ended = datetime.fromtimestamp(record.started_ms / 1000 + record.duration_s, UTC)
+    message = record.failure.message[:MESSAGE_MAX] if record.failure and record.outcome is not Outcome.COMPLETED else ""
+    result = record.products[0].path if record.products else ""
+    return _Status(
+        state, ended.isoformat(timespec="seconds").replace("+00:00", "Z"), record.duration_s, result, message
+    )
+
+
+def _read(row: Mapping[str, str]) -> _Status:
+    state = State.COMPLETED if row["status"] == "completed" else State.FAILED
+    seconds = float(row["simulation_duration"]) if row["simulation_duration"] else None
+    return _Status(state, row["timestamp_iso"], seconds, row["result_file"], row["error_message"])
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _extent(values: Sequence[Any]) -> dict[str, Any]:
+    distinct = list(dict.fromkeys(values))
+    if any(isinstance(value, str) for value in distinct):
+        return {"count": len(distinct), "values": distinct[:100]}
+    return {"count": len(distinct), "min": min(distinct), "max": max(distinct)}

@@ -1,0 +1,57 @@
+"""Statistics of an ensemble: mean, standard deviation, percentiles, confidence by bootstrap, and whether there are enough members."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from campaign import durable
+from campaign.cli.status import find_campaign
+from campaign.errors import Code, UsageError
+from campaign.outcome import EXIT_DONE
+
+EPILOG = """Written to statistics.json in the campaign's directory.
+example: campaign ensemble campaigns/v1.0_mocks --metric n_galaxies --tolerance 0.01"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
+    parser.add_argument("--metric", action="append", metavar="NAME", help="a variable (default: each that is a number)")
+    parser.add_argument(
+        "--over", default="realization", metavar="AXIS", help="the axis of members (default: realization)"
+    )
+    parser.add_argument("--confidence", type=_share, default=0.95, help="of the interval of the mean (default: 0.95)")
+    parser.add_argument("--tolerance", type=_share, default=0.05, help="relative standard error that is enough")
+    parser.add_argument("--json", action="store_true", help="report as JSON")
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError("a number between 0 and 1")
+    return number
+
+
+def command(arguments: argparse.Namespace) -> int:
+    """`campaign ensemble`."""
+    from campaign.analyse.members import describe
+
+    directory = find_campaign(arguments.campaign).root
+    try:
+        report = describe(
+            directory, arguments.metric, arguments.over, confidence=arguments.confidence, tolerance=arguments.tolerance
+        )
+    except ValueError as error:
+        raise UsageError(Code.CONFIG_INVALID, str(error), action="name an axis: --over AXIS") from error
+    durable.write_json(directory / "statistics.json", report)
+    if arguments.json:
+        print(json.dumps(report))
+        return EXIT_DONE
+    for name, entries in report["metrics"].items():
+        for entry in entries:
+            at = ", ".join(f"{key}={value}" for key, value in entry["at"].items())
+            print(f"{name}{f' at {at}' if at else ''}: {entry['words']}")
+    print(f"written: {directory / 'statistics.json'}")
+    return EXIT_DONE

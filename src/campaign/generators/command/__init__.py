@@ -1,0 +1,191 @@
+"""The generator `command`: any executable, one process for each job."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from campaign.core.model import Point, Task, Variable
+from campaign.errors import Code, JobError, ProductError, UsageError
+from campaign.generators.command.options import OUTPUT, CommandOptions
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+FIELDS = ("seed", "name", "job")
+"""What may be filled in beside the parameters."""
+
+
+class Command:
+    """Writes the input files of a job, runs the program in a directory of its own, and reads what it left behind."""
+
+    name = "command"
+    version = "1"
+    options = CommandOptions
+    incidental = ("here",)
+
+    def suffix(self, config: Mapping[str, Any]) -> str:
+        """A directory with the files that are kept, if there are any."""
+        return "/" if config["products"] else ""
+
+    def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Packages that must be importable where jobs run."""
+        return ("jinja2",)
+
+    def words(self, config: Mapping[str, Any], point: Point) -> dict[str, str]:
+        """There is nothing beside the axes."""
+        return {}
+
+    def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
+        """What a program reads is its own."""
+        return ()
+
+    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
+        """What `measure` names."""
+        asked = CommandOptions.model_validate(config).measure
+        return tuple(Variable(name, one.dtype, one.units, one.long_name or name) for name, one in asked.items())
+
+    def check(self, config: Mapping[str, Any], point: Point) -> None:
+        """Refuse templates that can't be filled in for any job."""
+        try:
+            _filled(config, {**point, **dict.fromkeys(FIELDS, 0)})
+        except JobError as error:
+            raise UsageError(Code.CONFIG_INVALID, error.message, action=error.action) from error
+
+    def environment(self, directory: str) -> dict[str, str]:
+        """Nothing that a program needs."""
+        return {}
+
+    def warm_up(self, config: Mapping[str, Any]) -> None:
+        """Parse the templates."""
+        import jinja2  # noqa: F401 - so that a job's time is its own
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        """Run the program of `task` and return the values of `variables`; `target` holds the files that are kept."""
+        if task.product:
+            return self._run(task, target, phase)
+        with tempfile.TemporaryDirectory(prefix="campaign-", ignore_cleanup_errors=True) as scratch:
+            return self._run(task, Path(scratch), phase)
+
+    def _run(self, task: Task, directory: Path, phase: Callable[[str], None]) -> dict[str, Any]:
+        from campaign.generators.command import parsers, process
+
+        options = _options(_Key(task.config))
+        here = Path(options.here)
+        phase("render")
+        argv, files = _filled(task.config, {**task.point, "seed": task.seed, "name": task.name, "job": task.job})
+        for name, text in files.items():
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        if "/" in argv[0]:
+            argv[0] = str(here / argv[0])
+        phase("run")
+        status, output = process.run(argv, directory, {**os.environ, **options.environment})
+        if status not in options.exit_codes:
+            raise _failed(argv[0], status, output)
+        phase("measure")
+        found = parsers.measured(options.measure, directory, output, task.point, here)
+        absent = [name for name in options.products if not (directory / name).is_file()]
+        if absent:
+            raise ProductError(
+                Code.PRODUCT_INVALID, f"{Path(argv[0]).name} did not write {', '.join(absent)}{_said(output)}"
+            )
+        if task.product:
+            _keep_only(directory, {directory / name for name in options.products})
+        return found
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        """What was read of files that are kept must be read of them again, and no other may be empty."""
+        from campaign.generators.command import parsers
+
+        options = _options(_Key(task.config))
+        kept = {n: one for n, one in options.measure.items() if parsers.source_of(one) in options.products}
+        again = parsers.measured(kept, product, "", task.point, Path(options.here))
+        changed = [name for name, value in again.items() if str(value) != str(measurements[name])]
+        empty = [name for name in options.products if not (product / name).stat().st_size]
+        if changed or empty:
+            raise ProductError(Code.PRODUCT_INVALID, f"{', '.join([*changed, *empty])}: not what was written")
+
+
+class _Key:
+    """A resolved configuration as a key: all jobs of a variant have the same one."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        from campaign.core.identity import canonical_json
+
+        self.config, self._text = config, canonical_json(dict(config))
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Key) and self._text == other._text
+
+
+@lru_cache(maxsize=16)
+def _options(key: _Key) -> CommandOptions:
+    return CommandOptions.model_validate(key.config)
+
+
+def _filled(config: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+    """(arguments, text of each file) with the fields filled in; JobError where that can't be done."""
+    options = _options(_Key(config))
+    argv = [_render(f"argv[{n}]", text, fields) for n, text in enumerate(options.argv)]
+    return argv, {name: _render(name, file.text, fields) for name, file in options.files.items()}
+
+
+def _render(where: str, text: str, fields: Mapping[str, Any]) -> str:
+    from jinja2 import TemplateError
+
+    if "{" not in text:
+        return text
+    try:
+        return _template(text).render(fields)
+    except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        number = getattr(error, "lineno", None)
+        line = f", line {number}" if number else ""
+        raise JobError(
+            Code.CONFIG_INVALID,
+            f"{where}{line} can't be filled in: {error}",
+            action=f"there are: {', '.join(fields)}; {{% raw %}} ... {{% endraw %}} keeps braces as they are",
+        ) from error
+
+
+@lru_cache(maxsize=64)
+def _template(text: str) -> Template:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import SandboxedEnvironment
+
+    return SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True).from_string(text)
+
+
+def _failed(program: str, status: int, output: str) -> JobError:
+    import signal
+
+    how = f"exit status {status}" if status >= 0 else f"signal {-status} ({signal.Signals(-status).name})"
+    error = JobError(Code.GENERATOR_RAISED, f"{Path(program).name} ended with {how}{_said(output)}")
+    error.transient = True
+    return error
+
+
+def _said(output: str) -> str:
+    said = "\n".join(output.strip().splitlines()[-20:])[-3000:]
+    return f"; it said:\n{said}" if said else ", and said nothing"
+
+
+def _keep_only(directory: Path, kept: set[Path]) -> None:
+    """Remove everything else from a directory."""
+    for path in sorted(directory.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in kept:
+            path.unlink()
+
+
+__all__ = ["OUTPUT", "Command", "CommandOptions"]

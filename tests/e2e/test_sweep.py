@@ -1,0 +1,252 @@
+"""Any design, any executable: from the command line to the dataset and what is told of it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from campaign import manifest
+from campaign.errors import UsageError
+from campaign.opening import lay_out, read_config
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Where the campaign is started."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def campaign(*words, code=0):
+    done = subprocess.run([sys.executable, "-m", "campaign", *words], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+QUICK = ("--plain", "--dashboard", "off", "--set", "resources.slots=2")
+
+STUDY = """
+def trapezoid(n, power=3):
+    h = 1 / n
+    return h * (0.5 + sum((i * h) ** power for i in range(1, n)))
+
+
+def bowl(x, y):
+    return {"height": (x - 0.3) ** 2 + (y + 1) ** 2, "side": 1 if x > 0.3 else -1}
+
+
+def noisy(seed, level):
+    import random
+
+    return random.Random(seed).gauss(level, 0.1)
+"""
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_is_read_by_its_parameters(here):
+    words = (
+        "sweep", "--name", "rc", "--params", "R:1000,2000", "--params", "C:log:1e-12:1e-10:3", *QUICK,
+        "--product", "out.txt", "--measure", r"tau=regex:tau=(\S+)", "--",
+        "sh", "-c", "echo {{ R }} > out.txt; echo tau={{ R * C }}",
+    )  # fmt: skip
+    campaign(*words)
+    root = here / "campaigns" / "v1.0_rc"
+    results = xr.open_zarr(root / "results.zarr").load()
+    assert dict(results.sizes) == {"R": 2, "C": 3}
+    assert np.allclose(results.tau, results.R * results.C)
+    assert (root / "catalogs" / "R_2000_C_1e-11" / "out.txt").read_text() == "2000\n"
+    assert str(results.product.sel(R=2000, C=1e-11).item()) == "catalogs/R_2000_C_1e-11/out.txt"
+    out, _ = campaign(*words)
+    assert "0 completed in this run" in out
+    _, err = campaign(*words[:4], "R:1000,3000", *words[5:], code=2)
+    assert "rc.yaml is there and says something else" in err
+    out, _ = campaign("verify", str(root))
+    assert "6 of 6 products" in out
+    (root / "catalogs" / "R_2000_C_1e-11" / "out.txt").write_text("spoilt")
+    campaign("verify", str(root), "--requeue", code=6)
+    campaign(*words)
+    assert (root / "catalogs" / "R_2000_C_1e-11" / "out.txt").read_text() == "2000\n"
+
+
+def test_a_scattered_design_is_one_dimension_of_cases(here):
+    pytest.importorskip("scipy")
+    (here / "study.py").write_text(STUDY)
+    (here / "bowl.yaml").write_text(
+        "campaign: {name: bowl}\n"
+        "design: {method: sobol, samples: 32, parameters: {x: '0:1', y: {values: '-2:0', units: m}}}\n"
+        "generator: function\n"
+        "strategy: {overrides: {function: {call: 'study.py:bowl', returns: {height: {units: m2}, side: {dtype: i8}}}}}\n"
+    )
+    campaign("run", "bowl.yaml", *QUICK)
+    root = here / "campaigns" / "v1.0_bowl"
+    results = xr.open_zarr(root / "results.zarr").load()
+    assert dict(results.sizes) == {"case": 32}
+    assert results.y.attrs["units"] == "m"
+    assert np.allclose(results.height, (results.x - 0.3) ** 2 + (results.y + 1) ** 2)
+    told = json.loads(campaign("aggregate", str(root), "--metric", "height", "--json")[0])
+    best = told["lowest"][0]
+    assert best["height"] == told["minimum"] == pytest.approx(float(results.height.min()))
+    assert set(best) == {"x", "y", "height"}
+    known = json.loads((root / "metadata" / "manifest.json").read_text())
+    assert known["axes"]["case"]["parameters"]["y"]["max"] <= 0
+    campaign("run", "bowl.yaml", *QUICK, "--set", "design.samples=48")
+    assert xr.open_zarr(root / "results.zarr").sizes["case"] == 48
+
+
+def test_a_ladder_finds_the_order_of_its_solver(here):
+    (here / "study.py").write_text(STUDY)
+    campaign("sweep", "--params", "n:ladder:8:2:4", "--params", "power:2,3", "--function", "study.py:trapezoid", *QUICK)
+    root = here / "campaigns" / "v1.0_trapezoid"
+    told = json.loads(campaign("converge", str(root), "--metric", "value", "--along", "n", "--cells", "--json")[0])
+    assert [ladder["at"] for ladder in told["ladders"]] == [{"power": 2}, {"power": 3}]
+    for ladder, exact in zip(told["ladders"], (1 / 3, 1 / 4), strict=True):
+        assert ladder["observed_order"] == pytest.approx(2, abs=0.01)
+        assert ladder["extrapolated"] == pytest.approx(exact, abs=1e-6)
+    assert json.loads((root / "convergence_analysis.json").read_text()) == told
+    _, err = campaign("converge", str(root), "--metric", "value", "--along", "m", code=2)
+    assert "no dimension 'm', but n, power" in err
+
+
+def test_an_ensemble_knows_its_mean_and_whether_it_is_enough(here):
+    (here / "study.py").write_text(STUDY)
+    campaign("sweep", "--params", "level:1,5", "--realizations", "40", "--function", "study.py:noisy", *QUICK)
+    root = here / "campaigns" / "v1.0_noisy"
+    told = json.loads(campaign("ensemble", str(root), "--tolerance", "0.02", "--json")[0])
+    for entry in told["metrics"]["value"]:
+        low, high = entry["mean_interval"]
+        assert low < entry["mean"] < high
+        assert entry["mean"] == pytest.approx(entry["at"]["level"], abs=0.1)
+        assert entry["std"] == pytest.approx(0.1, abs=0.05)
+        assert entry["convergence"]["enough"] <= 40
+    assert json.loads((root / "statistics.json").read_text()) == told
+
+
+@pytest.mark.parametrize("sampler", ["space-filling", "optuna"])
+def test_a_calibration_finds_a_known_minimum(here, sampler):
+    pytest.importorskip("scipy")
+    if sampler == "optuna":
+        pytest.importorskip("optuna")
+    (here / "study.py").write_text(STUDY)
+    (here / "fit.yaml").write_text(
+        "campaign: {name: fit}\n"
+        "design: {method: lhs, samples: 40, parameters: {x: '-4:4', y: {values: '-4:4', units: m}}}\n"
+        "generator: function\n"
+        "strategy: {overrides: {function: {call: 'study.py:bowl', returns: {height: {}, side: {}}}}}\n"
+    )
+    words = ("calibrate", "fit.yaml", "--metric", "height", "--rounds", "4", "--sampler", sampler, "--json", *QUICK)
+    told = json.loads(campaign(*words)[0].strip().splitlines()[-1])
+    assert told["best_parameters"]["x"] == pytest.approx(0.3, abs=0.15)
+    assert told["best_parameters"]["y"] == pytest.approx(-1, abs=0.15)
+    assert [entry["cases"] for entry in told["iterations"]] == [40] * 4
+    root = here / "campaigns" / "v1.0_fit"
+    assert json.loads((root / "best_parameters.json").read_text()) == told
+    assert (root / "v1.0_iteration_04" / "results.zarr").exists()
+    again = json.loads(campaign(*words)[0].strip().splitlines()[-1])
+    assert again == told
+
+
+@pytest.mark.parametrize("naming", ["sequential", "parameters", "hierarchical", "hash"])
+def test_names_lead_back_to_their_jobs(here, naming):
+    words = ("sweep", "--params", "a:1,2", "--params", "way:up,over/there", "--naming", naming, "--dry-run", *QUICK)
+    campaign(*words, "--", "true")
+    plan = lay_out(*read_config(here / "true.yaml"))
+    names = [plan.name(job) for job in range(plan.size)]
+    assert len(set(names)) == plan.size == 4
+    assert [plan.named(name) for name in names] == [0, 1, 2, 3]
+    assert not any(".." in name or name.startswith("/") for name in names)
+
+
+def test_names_that_are_numbers_let_a_campaign_grow_at_its_end_only(here):
+    (here / "study.py").write_text(STUDY)
+    words = ("--function", "study.py:trapezoid", "--naming", "sequential", *QUICK)
+    campaign("sweep", "--params", "n:2,4", "--params", "power:2", *words)
+    path = here / "trapezoid.yaml"
+    campaign("run", str(path), *QUICK, "--set", "design.parameters.n=2,4,8")
+    _, err = campaign("run", str(path), *QUICK, "--set", "design.parameters.n=1,2,4,8,16", code=2)
+    assert "another configuration" in err
+    assert manifest.next_version("v1.0") in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--params", "a:1,2"), "nothing to run"),
+        (("--params", "a:1,2", "--function", "m:f", "--", "true"), "both a program and a function"),
+        (("--params", "a", "--", "true"), "not NAME:VALUES"),
+        (("--params", "a:1:2:0", "--", "true"), "2 to 10,000,000 values"),
+        (("--params", "a:1:1:3", "--", "true"), "begins and ends at 1"),
+        (("--params", "a:1,2", "--measure", "v=xml:a", "--", "true"), "'xml' is no kind of measurement"),
+        (("--params", "a:1,2", "--measure", "v", "--", "true"), "not NAME=..."),
+        (("--params", "a:1,2", "--", "echo", "{{ b }}"), "'b' is undefined"),
+        (("--params", "a:1,2", "--file", "x=none.j2", "--", "true"), "none.j2 can't be read"),
+        (("--params", f"a:{'x' * 9000}", "--", "true"), "at most 1,000 characters"),
+        (("--params", "status:1,2", "--", "true"), "means nothing else"),
+    ],
+)
+def test_what_can_not_be_swept_is_refused_in_words(here, words, said):
+    _, err = campaign(
+        "sweep",
+        *words[: words.index("--") if "--" in words else None],
+        *QUICK,
+        *words[words.index("--") if "--" in words else len(words) :],
+        code=2,
+    )
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_galaxies_have_no_other_axes(here):
+    (here / "c.yaml").write_text("campaign: {name: x}\nscience: {realizations: 2}\ndesign: {parameters: {a: [1, 2]}}\n")
+    with pytest.raises(UsageError, match="for each realization and redshift, not for realization, a"):
+        lay_out(*read_config(here / "c.yaml"))
+
+
+SIMORC = """
+campaign: {name: rc}
+design: {parameters: {R: [1000, 2000], C: [1.0e-12]}}
+generator: command
+execution: {max_retries: 0}
+strategy:
+  overrides:
+    command:
+      argv: [sh, -c, "test {{ R }} = 1000 || { echo Convergence error; exit 1; }; echo {{ R * C }} > rc.raw; echo tau={{ R * C }}"]
+      products: [rc.raw]
+      measure: {tau: {regex: "tau=(.*)"}}
+outputs: {artifacts: simorc, naming_scheme: "{job}"}
+"""
+
+
+def test_other_tools_can_follow_case_by_case(here):
+    (here / "rc.yaml").write_text(SIMORC)
+    campaign("run", "rc.yaml", *QUICK, code=4)
+    root = here / "campaigns" / "v1.0_rc"
+    assert (root / "metadata.csv").read_text() == (
+        "case_id,result_file,R,C\n1,catalogs/0000/,1000,1e-12\n2,catalogs/0001/,2000,1e-12\n"
+    )
+    header, done, failed = (root / "run_status.csv").read_text().splitlines()[:3]
+    assert header == "case_id,R,C,status,timestamp_iso,simulation_duration,result_file,error_message"
+    assert re.fullmatch(
+        r"1,1000,1e-12,completed,20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ,[0-9.e-]+,catalogs/0000/rc.raw,", done
+    )
+    assert failed.startswith("2,2000,1e-12,failed,")
+    assert "Convergence error" in (root / "run_status.csv").read_text()
+    case = json.loads((root / "case_1" / "run_status.json").read_text())
+    assert list(case) == [
+        "case_id", "status", "timestamp_iso", "simulation_duration", "result_file", "error_message", "parameters",
+    ]  # fmt: skip
+    assert case["parameters"] == {"R": 1000, "C": 1e-12}
+    assert case["error_message"] is None
+    assert json.loads((root / "config_0001.json").read_text())["R"] == 2000
+    assert json.loads((root / "result_0000.json").read_text())["results"] == {"tau": 1e-9}
+    tracked = json.loads((root / "campaign.json").read_text())
+    assert tracked["counts"] == {"completed": 1, "failed": 1}
+    manifest_ = json.loads((root / "manifest.json").read_text())
+    assert manifest_["parameters"]["R"] == {"count": 2, "min": 1000, "max": 2000}
+    for name in ("run_status.csv", "campaign.json"):
+        before = (root / name).read_text()
+        (root / name).unlink()
+        campaign("run", "rc.yaml", *QUICK, code=4)
+        assert (root / name).read_text() == before
