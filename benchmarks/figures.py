@@ -170,6 +170,14 @@ def records_of(directory: Path) -> list[Any]:
     return sorted(found, key=lambda record: record.started_ms)
 
 
+def warm_ms(records: list[Any], each: int) -> int:
+    """When each slot had begun so many jobs, and then one more, ms since 1970-01-01 UTC."""
+    of_slot: dict[int, list[int]] = {}
+    for record in records:
+        of_slot.setdefault(record.pid, []).append(record.started_ms)
+    return max(starts[each] for starts in of_slot.values())
+
+
 def idle_config(root: Path, name: str, jobs: int, slots: int, *, seconds: float = 0.0, spread: float = 0.0) -> Path:
     """The configuration of a campaign of jobs that sleep, or do nothing; they measure a number and make no product."""
     path = root / f"{name}.yaml"

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jobs
-from figures import Figure, machine, records_of, report, timed
+from figures import Figure, machine, records_of, report, timed, warm_ms
 
 SHARED = "Loading, compressing, checking and writing take time of the same two cores, beside what computes"
 AT_ONCE = "Two processes at once compile side by side"
@@ -79,11 +79,8 @@ def hourly(root: Path, realizations: int, box_size: float) -> tuple[Figure, int]
     """(mocks an hour in two slots, each with a core, host haloes of one); from when each slot has had a few, in three parts."""
     run(write_config(root, "small", realizations, box_size, slots=2, threads=1))
     records = records_of(root / "campaigns" / "v1.0_small")
-    of_slot: dict[int, list[float]] = {}
-    for record in records:
-        of_slot.setdefault(record.pid, []).append(record.started_ms / 1000)
-    warm = max(starts[3] for starts in of_slot.values())
-    begins = sorted(record.started_ms / 1000 for record in records if record.started_ms / 1000 >= warm)
+    warm = warm_ms(records, 3)
+    begins = [record.started_ms / 1000 for record in records if record.started_ms >= warm]
     third = (len(begins) - 1) // 3
     rates = [3600 * third / (begins[n + third] - begins[n]) for n in (0, third, 2 * third)]
     hosts = round(statistics.median(record.measurements["n_halos"] for record in records))

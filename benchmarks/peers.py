@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import jobs
-from figures import BUSY, Figure, Run, idle_config, machine, number, records_of, report, scripted_environment
+from figures import BUSY, Figure, Run, idle_config, machine, number, records_of, report, scripted_environment, warm_ms
 from galaxies import make_inputs, mock_environment, write_config
 from peer import ENGINES, WARM, WORKERS
 
@@ -135,15 +135,10 @@ def ours(into: Measured, root: Path, kind: str, count: int, attempt: int, box: f
     directory = root / "campaigns" / f"v1.0_{name}"
     Run(path, directory).finish()
     records = records_of(directory)
-    of_slot: dict[int, list[int]] = {}
-    for record in records:
-        of_slot.setdefault(record.pid, []).append(record.started_ms)
-    warm_ms = max(starts[WARM // WORKERS] for starts in of_slot.values())
-    counted = [record for record in records if record.started_ms >= warm_ms]
+    warm = warm_ms(records, WARM // WORKERS)
+    counted = [record for record in records if record.started_ms >= warm]
     written = max(path.stat().st_mtime for path in (directory / "results.zarr").rglob("*"))
-    into.note(
-        len(counted), written - warm_ms / 1000, sum(idle_s(jobs.NAP_S, spread, record.seed) for record in counted)
-    )
+    into.note(len(counted), written - warm / 1000, sum(idle_s(jobs.NAP_S, spread, record.seed) for record in counted))
 
 
 SMALL_BOX = 115.0

@@ -11,7 +11,7 @@ from statistics import fmean
 import numpy as np
 
 from campaign.core import lifecycle
-from campaign.core.backlog import Backlog
+from campaign.core.backlog import Backlog, Ready
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import FailureClass, JobCall, Lease, Node, Record, Shape, Slot, State
 from campaign.core.packing import LaunchRate, Placement, SlotTable, capacity
@@ -46,15 +46,6 @@ class OpenBatch:
     records: list[Record] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Ready:
-    """A job that may start."""
-
-    place: int  # in the order in which jobs became ready
-    batch: int
-    job: int
-
-
 class Dispatcher:
     """Decides which jobs start in which slots. Every method is told the time."""
 
@@ -80,7 +71,7 @@ class Dispatcher:
         self._kind_of = plan.shape_of * self._groups + plan.duration_group_of
         self._avoided: dict[int, frozenset[str]] = {}  # job -> nodes on which it failed
         self._backlog = Backlog(order, self._kind_of)
-        self._ready: dict[int, deque[_Ready]] = {}
+        self._ready: dict[int, deque[Ready]] = {}
         self._retries: list[tuple[float, int]] = [(-np.inf, job) for job in starved]  # heap of (due, job)
         self._became_ready = self._put_back = self._leases_made = 0
         self._start_s: dict[Shape, float] = {}
@@ -133,7 +124,7 @@ class Dispatcher:
         """Jobs of a batch that were not begun go back to the front."""
         for job in reversed(jobs):
             self._put_back -= 1
-            self._queue(job).appendleft(_Ready(self._put_back, batch, job))
+            self._queue(job).appendleft(Ready(self._put_back, batch, job))
 
     def note(self, record: Record, *, completed: bool) -> None:
         """Learn from an attempt that completed, or that was cut off."""
@@ -152,7 +143,7 @@ class Dispatcher:
         self.open[number] = OpenBatch(set(jobs))
         for job in jobs:
             self._became_ready += 1
-            self._queue(job).append(_Ready(self._became_ready, number, job))
+            self._queue(job).append(Ready(self._became_ready, number, job))
 
     def _batch_size(self, kind: int | None = None) -> int:
         """How many jobs of a kind, or of any, share the next batch."""
@@ -163,7 +154,7 @@ class Dispatcher:
         mean_s = fmean(estimate.mean_s for estimate in known) if known else None
         return lifecycle.batch_size(mean_s, self.waiting, self.capacity())
 
-    def _queue(self, job: int) -> deque[_Ready]:
+    def _queue(self, job: int) -> deque[Ready]:
         return self._ready.setdefault(int(self._kind_of[job]), deque())
 
     def ended(self, record: Record) -> list[Record] | None:
@@ -377,7 +368,7 @@ class Dispatcher:
         longer = task.timeout_s * factor ** int(self._table.timeouts[task.job])
         return call if longer == task.timeout_s else JobCall(replace(task, timeout_s=longer))
 
-    def _mates(self, kinds: Sequence[int], batch: int, count: int) -> Iterator[_Ready]:
+    def _mates(self, kinds: Sequence[int], batch: int, count: int) -> Iterator[Ready]:
         """Jobs of these kinds and of one batch, in order."""
         heads: list[tuple[int, int]] = []  # heap of (place, kind)
 

@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from campaign import durable
 from campaign.adapters import provenance
-from campaign.config.source import yaml_text
 from campaign.core.model import Axis
 from campaign.crashpoints import reach
 from campaign.errors import Code, UsageError
@@ -45,6 +44,8 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
 
     Another science is refused, with the difference. The manifest is written last: until then nothing has changed.
     """
+    from campaign.config.source import yaml_text
+
     known = read(layout) if layout.manifest.exists() else None
     if known is not None and not grows(plan, layout, known):
         compare(plan, layout, generator)

@@ -245,8 +245,8 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
     digits = max(4, len(str(grid.size - 1)))
 
     def words_of(job: int, point: Point) -> Mapping[str, str]:
-        words = {**own, **generator.words(variants[variant_of[job]].config, point)}
-        return {**words, "job": f"{job:0{digits}d}", "hash": fingerprints[job].decode()[:HASH_DIGITS]}
+        words = generator.words(variants[variant_of[job]].config, point)
+        return {**own, **words, "job": f"{job:0{digits}d}", "hash": fingerprints[job].decode()[:HASH_DIGITS]}
 
     plan = Plan(
         config=config,

@@ -24,7 +24,7 @@ def put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[tuple[Pr
 
     Nothing is overwritten; what stood there before is not lost unnoticed. `directory` is the campaign's.
     """
-    made = _described(scratch, scratch)
+    made = _described(scratch)
     for path in files_of(scratch):
         fsync_file(path)
     if scratch.is_dir():
@@ -36,7 +36,7 @@ def put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[tuple[Pr
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
-        if _described(target, target) == made:
+        if _described(target) == made:
             note = "the same product was already there"
         else:
             note = "replaced an orphaned product with other content"
@@ -56,9 +56,9 @@ def _name(scratch: Path, target: Path) -> None:
         os.link(scratch, target)
 
 
-def _described(product: Path, root: Path) -> list[tuple[Path, int, str]]:
+def _described(product: Path) -> list[tuple[Path, int, str]]:
     """(path below the product, bytes, SHA-256) of each file."""
-    return [(path.relative_to(root), path.stat().st_size, sha256_of(path)) for path in files_of(product)]
+    return [(path.relative_to(product), path.stat().st_size, sha256_of(path)) for path in files_of(product)]
 
 
 def _set_aside(target: Path, directory: Path, note: str) -> None:

@@ -71,9 +71,8 @@ class ZarrStore:
         self._path, self._axes = path, tuple(axes)
         self._open = path  # where to write: a new store is filled before it is shown
         together = " ".join(parameter.name for axis in axes for parameter in axis.varies)
-        coordinates = (
-            {"coordinates": together} if together else {}
-        )  # where xarray looks for those that are no dimension
+        # Where xarray looks for coordinates that are no dimension.
+        coordinates = {"coordinates": together} if together else {}
         self._attributes = {**attributes, "schema_version": SCHEMA_VERSION, **coordinates}
         self._shape = tuple(len(axis.values) for axis in axes)
         self._measured = tuple(variables)
@@ -95,10 +94,10 @@ class ZarrStore:
         scratch = self._path.with_name(f".{self._path.name}.new")
         shutil.rmtree(scratch, ignore_errors=True)
         root = zarr.create_group(store=scratch, attributes=self._attributes)
-        for axis in {
-            axis.name: axis for axis in (*self._axes, *(dim for v in self._measured for dim in v.dims))
-        }.values():
-            for coordinate in dict.fromkeys((axis, *axis.varies)):
+        dimensions = {axis.name: axis for axis in self._axes}
+        dimensions |= {dim.name: dim for v in self._measured for dim in v.dims}
+        for axis in dimensions.values():
+            for coordinate in (axis, *axis.varies):
                 values = np.asarray(coordinate.values)
                 array = root.create_array(
                     coordinate.name, shape=values.shape, chunks=values.shape, dimension_names=[axis.name],

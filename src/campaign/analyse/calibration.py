@@ -77,8 +77,9 @@ def promising(
     keep: float,
 ) -> dict[str, Interval]:
     """The region of the next round: around the best part `keep` of the cases, inside the `whole` of the first round."""
-    finite = np.flatnonzero(np.isfinite(np.asarray(losses, dtype=np.float64)))
-    ranked = finite[np.argsort(np.asarray(losses, dtype=np.float64)[finite], kind="stable")]
+    numbers = np.asarray(losses, dtype=np.float64)
+    finite = np.flatnonzero(np.isfinite(numbers))
+    ranked = finite[np.argsort(numbers[finite], kind="stable")]
     kept = ranked[: max(2, round(keep * len(ranked)))]
     return {
         name: interval.around([points[name][int(n)] for n in kept], whole[name]) for name, interval in region.items()

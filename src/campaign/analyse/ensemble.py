@@ -26,14 +26,6 @@ class Statistics:
     mean_high: npt.NDArray[np.float64]
     confidence: float
 
-    @property
-    def relative_half_width(self) -> float:
-        """Half of the widest confidence interval over the mean there; infinite where a mean is zero."""
-        half = (self.mean_high - self.mean_low) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):
-            relative = np.where(half == 0, 0.0, np.abs(half / self.mean))
-        return float(np.max(relative))
-
 
 def statistics(values: npt.NDArray[Any], *, confidence: float = 0.95, seed: int = 0) -> Statistics:
     """Statistics of `values`, (members, ...): members any of whose values is missing are left out.

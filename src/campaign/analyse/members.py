@@ -5,13 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from campaign.analyse.ensemble import convergence, statistics
-from campaign.analyse.metric import metric
+from campaign.analyse.metric import metric_of
 from campaign.analyse.results import open_results
+
+if TYPE_CHECKING:
+    import xarray
 
 
 def describe(
@@ -27,15 +30,16 @@ def describe(
         if variable.attrs.get("campaign_role") == "measurement" and variable.dtype.kind in "fiu"
     ]
     design = [str(dim) for dim in results["status"].dims]
-    metrics = {name: _entries(directory, name, over, design, confidence, tolerance) for name in chosen}
+    metrics = {
+        name: _entries(metric_of(results, name, directory), over, design, confidence, tolerance) for name in chosen
+    }
     return {"over": over, "confidence": confidence, "tolerance": tolerance, "metrics": metrics}
 
 
 def _entries(
-    directory: Path, name: str, over: str, design: Sequence[str], confidence: float, tolerance: float
+    values: xarray.DataArray, over: str, design: Sequence[str], confidence: float, tolerance: float
 ) -> list[dict[str, Any]]:
     """One entry for each point of the axes of the design but `over`; a metric that is an array is described as one."""
-    values = metric(directory, name)
     others = [dim for dim in design if dim != over]
     inner = [dim for dim in values.dims if dim not in design]
     entries = []

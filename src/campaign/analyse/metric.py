@@ -35,7 +35,11 @@ class Summary:
 
 def metric(directory: Path, name: str) -> xarray.DataArray:
     """The variable `name` of a campaign's dataset, missing where a job is not completed; UsageError where there is none."""
-    results = open_results(directory)
+    return metric_of(open_results(directory), name, directory)
+
+
+def metric_of(results: xarray.Dataset, name: str, directory: Path) -> xarray.DataArray:
+    """The same of the dataset of `directory`, which is open already."""
     measured = [str(n) for n, v in results.data_vars.items() if v.attrs.get("campaign_role") == "measurement"]
     if name not in results.data_vars:
         raise UsageError(

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from campaign import run
+from campaign.cli.shares import share
 from campaign.outcome import EXIT_DONE, EXIT_RESUMABLE
 
 EPILOG = """The configuration has a design that is drawn: method lhs, sobol or halton, `samples` cases a round, parameters as intervals.
@@ -29,20 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     aim.add_argument("--target", type=float, metavar="VALUE", help="it is to come close to this")
     parser.add_argument("--rounds", type=_positive, default=5, help="at most (default: 5)")
     parser.add_argument(
-        "--keep", type=_share, default=0.2, help="part of the cases around which the next round looks (default: 0.2)"
+        "--keep", type=share, default=0.2, help="part of the cases around which the next round looks (default: 0.2)"
     )
     parser.add_argument(
-        "--tolerance", type=_share, default=0.01, help="of a parameter's range, at which it is known (default: 0.01)"
+        "--tolerance", type=share, default=0.01, help="of a parameter's range, at which it is known (default: 0.01)"
     )
     parser.add_argument("--sampler", choices=("space-filling", "optuna"), default="space-filling")
     run.add_run_arguments(parser)
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError("a number between 0 and 1")
-    return number
 
 
 def _positive(text: str) -> int:

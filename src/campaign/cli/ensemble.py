@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from campaign import durable
+from campaign.cli.shares import share
 from campaign.cli.status import find_campaign
 from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE
@@ -22,16 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--over", default="realization", metavar="AXIS", help="the axis of members (default: realization)"
     )
-    parser.add_argument("--confidence", type=_share, default=0.95, help="of the interval of the mean (default: 0.95)")
-    parser.add_argument("--tolerance", type=_share, default=0.05, help="relative standard error that is enough")
+    parser.add_argument("--confidence", type=share, default=0.95, help="of the interval of the mean (default: 0.95)")
+    parser.add_argument("--tolerance", type=share, default=0.05, help="relative standard error that is enough")
     parser.add_argument("--json", action="store_true", help="report as JSON")
-
-
-def _share(text: str) -> float:
-    number = float(text)
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError("a number between 0 and 1")
-    return number
 
 
 def command(arguments: argparse.Namespace) -> int:

@@ -103,7 +103,6 @@ class ScienceSection(_Section):
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$", description="a letter, then letters, digits, _")]
-Number = Annotated[int | float, Field()]
 ScalarValue = bool | int | float | Annotated[str, Field(max_length=1000)]
 GivenValues = (
     Annotated[str, Field(max_length=10_000, description="a rule, such as 0.001:0.01:10 or log:1e-12:1e-9:4")]

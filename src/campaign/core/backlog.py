@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A job that may start."""
+
+    place: int  # in the order in which jobs became ready
+    batch: int
+    job: int
 
 
 class Backlog:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from campaign.core.model import Point, Task, Variable
 from campaign.errors import Code, JobError, ProductError, UsageError
-from campaign.generators.command.options import OUTPUT, CommandOptions
+from campaign.generators.command.options import CommandOptions
+from campaign.generators.declaring import declared
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -46,13 +47,12 @@ class Command:
 
     def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
         """What `measure` names."""
-        asked = CommandOptions.model_validate(config).measure
-        return tuple(Variable(name, one.dtype, one.units, one.long_name or name) for name, one in asked.items())
+        return declared(config["measure"])
 
     def check(self, config: Mapping[str, Any], point: Point) -> None:
         """Refuse templates that can't be filled in for any job."""
         try:
-            _filled(config, {**point, **dict.fromkeys(FIELDS, 0)})
+            _filled(_options(_Key(config)), {**point, **dict.fromkeys(FIELDS, 0)})
         except JobError as error:
             raise UsageError(Code.CONFIG_INVALID, error.message, action=error.action) from error
 
@@ -77,7 +77,7 @@ class Command:
         options = _options(_Key(task.config))
         here = Path(options.here)
         phase("render")
-        argv, files = _filled(task.config, {**task.point, "seed": task.seed, "name": task.name, "job": task.job})
+        argv, files = _filled(options, {**task.point, "seed": task.seed, "name": task.name, "job": task.job})
         for name, text in files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -132,9 +132,8 @@ def _options(key: _Key) -> CommandOptions:
     return CommandOptions.model_validate(key.config)
 
 
-def _filled(config: Mapping[str, Any], fields: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
+def _filled(options: CommandOptions, fields: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
     """(arguments, text of each file) with the fields filled in; JobError where that can't be done."""
-    options = _options(_Key(config))
     argv = [_render(f"argv[{n}]", text, fields) for n, text in enumerate(options.argv)]
     return argv, {name: _render(name, file.text, fields) for name, file in options.files.items()}
 
@@ -188,4 +187,4 @@ def _keep_only(directory: Path, kept: set[Path]) -> None:
             path.unlink()
 
 
-__all__ = ["OUTPUT", "Command", "CommandOptions"]
+__all__ = ["Command", "CommandOptions"]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from campaign.core.model import Point, Task, Variable
 from campaign.errors import Code, JobError, UsageError
+from campaign.generators.declaring import declared
 from campaign.generators.importing import imported
 
 ON_REQUEST = frozenset({"seed", "realization"})
@@ -92,8 +93,7 @@ class Function:
 
     def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
         """What `returns` names."""
-        asked = FunctionOptions.model_validate(config).returns
-        return tuple(Variable(name, one.dtype, one.units, one.long_name or name) for name, one in asked.items())
+        return declared(config["returns"])
 
     def environment(self, directory: str) -> dict[str, str]:
         """Nothing that a function needs."""
