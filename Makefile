@@ -12,7 +12,7 @@ TESTABLE = $(VENV)/.installed-galaxies-mpi-test
 OTHER_PYTHONS ?= 3.12 3.13
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart test check fast slurm mpio others bench torture reliability schema clean
+.PHONY: help quickstart test check fast programs mpio others bench torture reliability schema clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -26,7 +26,7 @@ $(TESTABLE): pyproject.toml
 quickstart: $(READY)
 	$(BIN)/python -m campaign.run configs/quickstart.yaml
 
-test: check slurm
+test: check programs
 	$(BIN)/python -m pytest --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
 		--cov-report=term --cov-fail-under=95
 	@$(MAKE) --no-print-directory others
@@ -40,8 +40,8 @@ check: $(TESTABLE)
 fast: $(TESTABLE)
 	$(BIN)/python -m pytest -m "not slow" tests/core tests/steps tests/adapters tests/contract tests/cli
 
-slurm:
-	@.ci/slurm
+programs:
+	@.ci/programs
 
 mpio: $(TESTABLE)
 	.ci/parallel-h5py $(VENV)-mpio $(VENV)
@@ -57,13 +57,13 @@ others:
 		fi; \
 	done
 
-bench: $(TESTABLE) slurm
+bench: $(TESTABLE) programs
 	$(BIN)/python benchmarks/performance.py
 
 torture: $(TESTABLE)
 	$(BIN)/python benchmarks/performance.py torture
 
-reliability: $(TESTABLE) slurm
+reliability: $(TESTABLE) programs
 	$(BIN)/python -m pytest -q -m fault --reliability
 
 schema: $(READY)

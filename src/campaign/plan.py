@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.core import identity
-from campaign.core.design import Grid, Indices, order, together
+from campaign.core.design import Grid, Indices, is_meant, order, together
 from campaign.core.lifecycle import BATCH_JOBS_MAX
 from campaign.core.model import Config, Point, Record, Scalar, Shape, State, Task
 from campaign.errors import Code, UsageError
@@ -107,7 +107,7 @@ class Plan:
         if "=" in text:
             pairs = dict(part.partition("=")[::2] for part in text.split(","))
             wanted = {
-                p.name: [v for v in p.values if _same(v, pairs[p.name])]
+                p.name: [v for v in p.values if is_meant(v, pairs[p.name])]
                 for p in self.grid.parameters
                 if p.name in pairs
             }
@@ -213,16 +213,6 @@ class Plan:
             yield first_batch + n, todo[start : start + size]
 
 
-def _same(value: Scalar, text: str) -> bool:
-    """Whether a person who types `text` means an axis value."""
-    if isinstance(value, str):
-        return value == text
-    try:
-        return float(text) == value
-    except ValueError:
-        return False
-
-
 def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool]) -> Plan:
     """Lay out the whole campaign.
 
@@ -239,6 +229,7 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         fingerprints[job] = identity.fingerprint_of(config.generator, point, seed, config_hash).encode()
 
     for number, variant in enumerate(variants):
+        _refuse_ranks(generator, variant.shape)
         generator.check(variant.config, grid.point(int(np.argmax(variant_of == number))))
     input_of, missing = _survey(config, generator, grid, variants, variant_of, exists)
     own = {"name": identity.slug(config.name), "version": config.version}
@@ -269,6 +260,16 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
             action="make campaigns of their own of them: one dataset has one set of variables",
         )
     return plan
+
+
+def _refuse_ranks(generator: Generator, shape: Shape) -> None:
+    if shape.ranks > 1 and not generator.parallel:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"jobs of generator {generator.name!r} have one rank, not {shape.ranks}",
+            action=f"set resources.ranks_per_job: 1 and threads_per_rank: {shape.ranks * shape.threads}; a program that is parallel starts its ranks "
+            "itself on these CPUs, such as argv: [mpiexec, -launcher, fork, -n, ...]",
+        )
 
 
 def _resolve(

@@ -36,11 +36,12 @@ def put_in_place(scratch: Path, target: Path, directory: Path) -> tuple[tuple[Pr
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
-        if _described(target) == made:
+        there = _described(target)
+        if there == made:
             note = "the same product was already there"
         else:
             note = "replaced an orphaned product with other content"
-            _set_aside(target, directory, note)
+            _set_aside(target, directory, note, there)
             _name(scratch, target)
     fsync_directory(target.parent)
     reach("attempt.linked")
@@ -61,8 +62,12 @@ def _described(product: Path) -> list[tuple[Path, int, str]]:
     return [(path.relative_to(product), path.stat().st_size, sha256_of(path)) for path in files_of(product)]
 
 
-def _set_aside(target: Path, directory: Path, note: str) -> None:
+def _set_aside(target: Path, directory: Path, note: str, there: list[tuple[Path, int, str]]) -> None:
     kept = directory / "quarantine" / f"{target.stem}.{uuid.uuid4().hex[:8]}{target.suffix}"
     kept.parent.mkdir(exist_ok=True)
     target.rename(kept)
-    kept.with_suffix(".reason.txt").write_text(f"{note}: attempt at {target.name}\n")
+    kept.with_suffix(".reason.txt").write_text("\n".join([f"{note}: attempt at {target.name}", *_listed(there)]) + "\n")
+
+
+def _listed(described: list[tuple[Path, int, str]]) -> list[str]:
+    return [f"{path if path.name else 'it'}: {size} bytes, SHA-256 {digest}" for path, size, digest in described]

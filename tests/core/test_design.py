@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.core.design import Grid, order, together
+from campaign.core.design import is_meant, Grid, order, together
 from campaign.core.identity import canonical_json, canonical_points
 from campaign.core.model import Axis
 
@@ -99,3 +99,15 @@ def test_jobs_that_share_an_input_follow_each_other_and_the_rest_keeps_its_order
         rank[job] for n, job in enumerate(placed.tolist()) if inputs[job] < 0 or inputs[job] not in input_of[placed[:n]]
     ]
     assert firsts == sorted(firsts)
+
+
+@pytest.mark.parametrize(
+    ("value", "given", "meant"),
+    [
+        (0.3, 0.1 + 0.2, True), (0.3, "0.3", True), (0.3, "0.31", False), (1.0, 1, True), (1.0, True, False), (0.5, None, False),
+        (4_000_000_000, 4_000_000_001, False), (4_000_000_000, "4000000000", True), (3, "three", False),
+        ("A", "A", True), ("A", "a", False), ("1", 1, False), (True, "true", True), (True, 1, False), (False, False, True),
+    ],
+)  # fmt: skip
+def test_who_means_which_value(value, given, meant):
+    assert is_meant(value, given) is meant

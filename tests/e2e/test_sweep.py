@@ -1,7 +1,9 @@
 """Any design, any executable: from the command line to the dataset and what is told of it."""
 
 import json
+import math
 import re
+import shutil
 import subprocess
 import sys
 
@@ -71,6 +73,45 @@ def test_a_sweep_goes_on_where_it_stopped_and_is_read_by_its_parameters(here):
     assert (root / "catalogs" / "R_2000_C_1e-11" / "out.txt").read_text() == "2000\n"
 
 
+needs_ngspice = pytest.mark.skipif(shutil.which("ngspice") is None, reason="needs ngspice")
+
+
+@needs_ngspice
+@pytest.mark.parametrize("kind", ["binary", "ascii"])
+def test_cut_off_frequencies_of_a_circuit_are_those_of_its_formula(here, kind):
+    campaign("init", "rc.yaml", "--template", "spice")
+    netlist = (here / "rc.yaml").read_text().replace(".control\n", f".control\n            set filetype={kind}\n")
+    (here / "rc.yaml").write_text(netlist)
+    campaign("run", "rc.yaml", *QUICK)
+    root = here / "campaigns" / "v1.0_rc_low-pass"
+    results = xr.open_zarr(root / "results.zarr").load()
+    assert dict(results.sizes) == {"R": 3, "C": 4}
+    exact = 1 / (2 * math.pi * results.R * results.C)
+    assert np.allclose(results.fc, exact.transpose(*results.fc.dims), rtol=1e-3)
+    assert np.allclose(results.peak, 1, rtol=1e-6)
+    assert results.fc.attrs["units"] == "Hz"
+    assert (
+        (root / "catalogs" / "R_1000_C_1e-12" / "rc.raw").read_bytes().startswith(b"Title: rc low-pass, r_1000_c_1e-12")
+    )
+    header = (root / "metadata.csv").read_text().splitlines()[0]
+    assert header == "case_id,result_file,R,C"
+    assert "12 of 12 products" in campaign("verify", str(root))[0]
+
+
+@needs_ngspice
+def test_a_circuit_that_can_not_be_simulated_says_why(here):
+    campaign("init", "rc.yaml", "--template", "spice")
+    (here / "rc.yaml").write_text(
+        (here / "rc.yaml").read_text().replace("R1 in out {{ R }}", "R1 in out {{ R }} nonsense(")
+    )
+    campaign("run", "rc.yaml", *QUICK, "--set", "execution.max_retries=0", code=4)
+    (told,) = {
+        failure["message"].partition(";")[0]
+        for failure in json.loads(campaign("status", "rc.yaml", "--json")[0])["failures"]
+    }
+    assert told.startswith("ngspice ended with exit status 1")
+
+
 def test_a_scattered_design_is_one_dimension_of_cases(here):
     pytest.importorskip("scipy")
     (here / "study.py").write_text(STUDY)
@@ -108,6 +149,21 @@ def test_a_ladder_finds_the_order_of_its_solver(here):
     assert json.loads((root / "convergence_analysis.json").read_text()) == told
     _, err = campaign("converge", str(root), "--metric", "value", "--along", "m", code=2)
     assert "no dimension 'm', but n, power" in err
+
+
+@pytest.mark.parametrize("template", ["ladder", "calibration"])
+def test_what_the_templates_promise(here, template):
+    campaign("init", "my.yaml", "--template", template)
+    if template == "calibration":
+        pytest.importorskip("scipy")
+        told = json.loads(campaign("calibrate", "my.yaml", "--metric", "chi2", "--json", *QUICK)[0].splitlines()[-1])
+        assert told["best_parameters"] == pytest.approx({"a": 0.3, "b": 20}, rel=0.1)
+        return
+    campaign("run", "my.yaml", *QUICK)
+    told = json.loads(campaign("converge", "my.yaml", "--metric", "x", "--along", "dt", "--json")[0])
+    for rung in told["ladders"]:
+        assert rung["observed_order"] == pytest.approx(1, abs=0.05)
+        assert rung["extrapolated"] == pytest.approx(math.exp(-rung["at"]["k"]), rel=5e-3)
 
 
 def test_an_ensemble_knows_its_mean_and_whether_it_is_enough(here):

@@ -7,6 +7,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
+from campaign.cli.init import TEMPLATES
 from campaign.config import json_schema
 from campaign.core.model import Shape
 from campaign.errors import ConfigError
@@ -76,7 +77,7 @@ def test_the_document_loads_as_it_is_written(write):
     assert config.resources.shape.memory_bytes == 8 * 2**30
 
 
-@pytest.mark.parametrize("template", ["quickstart", "production"])
+@pytest.mark.parametrize("template", TEMPLATES)
 def test_the_templates_load_and_fit_the_published_schema(template, monkeypatch):
     monkeypatch.setenv("SCRATCH", "/scratch")
     source = files("campaign.config") / "templates" / f"{template}.yaml"

@@ -11,6 +11,7 @@ import numpy as np
 
 from campaign.analyse.convergence import Convergence, analyse
 from campaign.analyse.metric import metric
+from campaign.core.design import is_meant
 
 Ladder = tuple[dict[str, Any], Convergence]
 """(values of the other axes, what the ladder tells)."""
@@ -34,7 +35,7 @@ def ladders(
     for dim, wanted in (at or {}).items():
         if dim not in others:
             raise ValueError(f"there is no other axis {dim!r}, but {', '.join(others) or 'none'}")
-        kept = [n for n, value in enumerate(values.coords[dim].to_numpy()) if _same(value, wanted)]
+        kept = [n for n, value in enumerate(values.coords[dim].to_numpy().tolist()) if is_meant(value, wanted)]
         if not kept:
             raise ValueError(f"{dim} has no value {wanted}")
         values = values.isel({dim: kept})
@@ -49,10 +50,3 @@ def ladders(
     if not found:
         raise ValueError(f"no job has a value of {name} yet")
     return found
-
-
-def _same(value: Any, wanted: str) -> bool:
-    try:
-        return bool(np.isclose(float(value), float(wanted), rtol=1e-9, atol=0))
-    except ValueError:
-        return str(value) == wanted

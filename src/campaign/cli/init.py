@@ -10,15 +10,23 @@ from campaign import opening
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
 
+TEMPLATES = ("quickstart", "production", "spice", "ladder", "calibration")
+EPILOG = """templates:
+  quickstart   mock galaxy catalogues in synthetic haloes, on this machine
+  production   mock galaxy catalogues in AbacusSummit, at NERSC
+  spice        a circuit in ngspice, over R and C
+  ladder       a convergence study of a solver
+  calibration  which parameters fit?"""
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, help="a YAML to write, or one that exists")
     parser.add_argument(
         "--template",
-        choices=("quickstart", "production"),
+        choices=TEMPLATES,
         default="quickstart",
-        help="what a new configuration starts from",
+        help="what a new configuration starts from (default: quickstart)",
     )
     parser.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"

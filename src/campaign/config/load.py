@@ -126,6 +126,7 @@ class _Freezer:
         document = self._document
         axes = self._axes(document)
         self._check_order(axes)
+        self._check_missing_input(axes)
         resources = self._resources()
         options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
         self._check_shapes(overrides, resources.shape)
@@ -235,6 +236,14 @@ class _Freezer:
         names, learned = [axis.name for axis in axes], self._document.execution.duration_axis
         if learned is not None and learned not in names:
             self._complain(("execution", "duration_axis"), shown(learned), ", ".join(names), nearest(learned, names))
+
+    def _check_missing_input(self, axes: tuple[Axis, ...]) -> None:
+        if self._document.execution.missing_input == "skip_realization" and "realization" not in {a.name for a in axes}:
+            self._complain(
+                ("execution", "missing_input"),
+                "skip_realization, and no realizations",
+                "skip_job, or science.realizations",
+            )
 
     def _resources(self) -> Resources:
         asked, machine = self._document.resources, self._machine

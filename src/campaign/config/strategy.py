@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel
 from campaign.config.diagnose import complaint, nearest, validated
 from campaign.config.schema import Document, JobSection, ShapeSection
 from campaign.config.source import Layer, Path_, shown
+from campaign.core.design import is_meant
 from campaign.core.model import Axis, JobOverride, Scalar
 from campaign.errors import CampaignError, Problem
 
@@ -88,7 +88,7 @@ class Strategy:
                 near = nearest(name, list(known))
                 self._problems.append(complaint(self._layer, place, f"unknown axis {name!r}", ", ".join(known), near))
                 continue
-            where[name] = tuple(v for v in known[name].values if any(_same(v, wanted) for wanted in values))
+            where[name] = tuple(v for v in known[name].values if any(is_meant(v, wanted) for wanted in values))
             if len(where[name]) < len(values):
                 self._problems.append(complaint(self._layer, place, shown(value), f"values of the axis {name}"))
         return where
@@ -133,9 +133,3 @@ def _picked(written: Options, resolved: Options) -> Options:
         for key, value in written.items()
         if key in resolved
     }
-
-
-def _same(a: Scalar, b: Any) -> bool:
-    if isinstance(a, float) or isinstance(b, float):
-        return isinstance(b, int | float) and not isinstance(b, bool) and math.isclose(float(a), float(b), rel_tol=1e-9)
-    return bool(a == b)

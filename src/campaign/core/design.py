@@ -103,3 +103,16 @@ def _blockwise(rows: Indices, block: int, stream: np.random.RandomState) -> Indi
 def _stream(seed: int) -> np.random.RandomState:
     words = hashlib.sha256(f"campaign-order-1:{seed}".encode()).digest()
     return np.random.RandomState(np.frombuffer(words, dtype="<u4"))
+
+
+def is_meant(value: Scalar, given: object) -> bool:
+    """Whether somebody who writes or types `given` means the value of an axis; fractions may differ in the tenth digit."""
+    if isinstance(value, str):
+        return value == given
+    if isinstance(value, bool) or isinstance(given, bool):
+        return str(value).lower() == str(given).lower()
+    try:
+        number = float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return number == value if isinstance(value, int) else math.isclose(number, value, rel_tol=1e-9)

@@ -16,6 +16,7 @@ class Generator(Protocol):
     version: str
     options: Any  # a pydantic model class: the options that a user may set
     incidental: tuple[str, ...]  # options that don't decide the result, such as where the input lies
+    parallel: bool  # whether a job may have several ranks, on each of which `generate` is called
 
     def suffix(self, config: Mapping[str, Any]) -> str:
         """End of a product's name: `.hdf5` of a file, `/` of a directory; empty where jobs are measured only and make none."""

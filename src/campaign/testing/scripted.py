@@ -52,6 +52,7 @@ class Scripted:
     version = "1"
     options: type[BaseModel] = ScriptedOptions
     incidental: tuple[str, ...] = ("script", "seconds", "truth", "rank_truth", "inputs", "slot_fails", "warm_up_kills")
+    parallel = True
 
     def suffix(self, config: Mapping[str, Any]) -> str:
         return ".txt"
@@ -148,6 +149,7 @@ class Idle(Measuring):
     name = "idle"
     options = IdleOptions
     incidental = ("seconds", "spread")
+    parallel = True
 
     def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
         return ()

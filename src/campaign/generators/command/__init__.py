@@ -28,6 +28,7 @@ class Command:
     version = "1"
     options = CommandOptions
     incidental = ("here",)
+    parallel = False  # a program that is parallel starts its ranks itself
 
     def suffix(self, config: Mapping[str, Any]) -> str:
         """A directory with the files that are kept, if there are any."""
@@ -52,7 +53,7 @@ class Command:
     def check(self, config: Mapping[str, Any], point: Point) -> None:
         """Refuse templates that can't be filled in for any job."""
         try:
-            _filled(_options(_Key(config)), {**point, **dict.fromkeys(FIELDS, 0)})
+            _filled(CommandOptions.model_validate(config), {**point, **dict.fromkeys(FIELDS, 0)})
         except JobError as error:
             raise UsageError(Code.CONFIG_INVALID, error.message, action=error.action) from error
 
@@ -74,7 +75,7 @@ class Command:
     def _run(self, task: Task, directory: Path, phase: Callable[[str], None]) -> dict[str, Any]:
         from campaign.generators.command import parsers, process
 
-        options = _options(_Key(task.config))
+        options = _options(task)
         here = Path(options.here)
         phase("render")
         argv, files = _filled(options, {**task.point, "seed": task.seed, "name": task.name, "job": task.job})
@@ -103,7 +104,7 @@ class Command:
         """What was read of files that are kept must be read of them again, and no other may be empty."""
         from campaign.generators.command import parsers
 
-        options = _options(_Key(task.config))
+        options = _options(task)
         kept = {n: one for n, one in options.measure.items() if parsers.source_of(one) in options.products}
         again = parsers.measured(kept, product, "", task.point, Path(options.here))
         changed = [name for name, value in again.items() if str(value) != str(measurements[name])]
@@ -112,24 +113,18 @@ class Command:
             raise ProductError(Code.PRODUCT_INVALID, f"{', '.join([*changed, *empty])}: not what was written")
 
 
-class _Key:
-    """A resolved configuration as a key: all jobs of a variant have the same one."""
-
-    def __init__(self, config: Mapping[str, Any]) -> None:
-        from campaign.core.identity import canonical_json
-
-        self.config, self._text = config, canonical_json(dict(config))
-
-    def __hash__(self) -> int:
-        return hash(self._text)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and self._text == other._text
+def _options(task: Task) -> CommandOptions:
+    """The options of a job; jobs of one resolved configuration share them."""
+    key = (task.resolved_config_hash, task.config["here"])
+    if key not in _validated:
+        if len(_validated) == VALIDATED_MAX:
+            _validated.clear()
+        _validated[key] = CommandOptions.model_validate(task.config)
+    return _validated[key]
 
 
-@lru_cache(maxsize=16)
-def _options(key: _Key) -> CommandOptions:
-    return CommandOptions.model_validate(key.config)
+_validated: dict[tuple[str, str], CommandOptions] = {}
+VALIDATED_MAX = 16
 
 
 def _filled(options: CommandOptions, fields: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:

@@ -57,6 +57,7 @@ class Function:
     version = "1"
     options = FunctionOptions
     incidental = ("here",)
+    parallel = False
 
     def suffix(self, config: Mapping[str, Any]) -> str:
         """What a function returns is all there is."""

@@ -75,6 +75,7 @@ class Galaxies:
     version = "2"
     options = GalaxiesOptions
     incidental = ("simulation_root", "collective_write")
+    parallel = True
 
     def suffix(self, config: Mapping[str, Any]) -> str:
         """A catalogue is one file."""
