@@ -42,6 +42,7 @@ class Code(StrEnum):
     CAMPAIGN_PAUSED = "campaign.paused"
     JOB_UNKNOWN = "job.unknown"
     CAMPAIGN_FAILING = "campaign.failing"
+    CAMPAIGN_EXISTS = "campaign.exists"
 
 
 class CampaignError(Exception):

@@ -196,6 +196,16 @@ class Gatherer:
         self._commit_decisions([self._requeue_record(job, at_ms) for job in jobs])
         self.flush()
 
+    def adopt(self, records: Sequence[Record]) -> None:
+        """Commit attempts that no run of ours has made."""
+        table = self.table.copy()
+        self._commit_decisions([self._conclude(record, table) for record in records])
+        self.flush()
+
+    def next_attempt(self, job: int) -> int:
+        """Number of the next attempt at a job."""
+        return self._ledger.last_attempt(job) + 1
+
     def revoke(self, jobs: Sequence[int], at_ms: int, why: Mapping[int, str]) -> None:
         """Send completed jobs back to pending because what they made is lost or spoilt, with the reason for each."""
         records = []

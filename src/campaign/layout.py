@@ -74,6 +74,21 @@ class Layout:
         """What coordinator and slots print."""
         return self.root / "logs"
 
+    def case(self, job: int) -> Path:
+        """Directory of a case, where there are files for each."""
+        return self.root / f"case_{job + 1}"
+
+    def case_config(self, job: int, jobs: int) -> Path:
+        """Resolved configuration of one of so many cases."""
+        return self._numbered("config", job, jobs)
+
+    def case_result(self, job: int, jobs: int) -> Path:
+        """Measurements of one of so many cases."""
+        return self._numbered("result", job, jobs)
+
+    def _numbered(self, what: str, job: int, jobs: int) -> Path:
+        return self.root / f"{what}_{job:0{max(4, len(str(jobs - 1)))}d}.json"
+
     def inside(self, relative: str) -> Path:
         """A path below the campaign's directory; JobError for one that leaves it, as a record of somebody else may say."""
         path = PurePosixPath(relative)

@@ -23,6 +23,9 @@ from campaign.ports import Generator
 
 logger = logging.getLogger("campaign")
 
+TEXTS_MAX = 100
+"""Values of a text parameter that a manifest lists."""
+
 FROZEN = "Frozen when the campaign was first started; `campaign run` compares against it."
 
 
@@ -71,8 +74,9 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
             "generator": generator.name,
             "generator_version": generator.version if known is None else known["generator_version"],
             "jobs": plan.size,
-            "method": "grid",
+            "method": document["design"]["method"] if "design" in document else "grid",
             "axes": {axis.name: _extent(axis) for axis in plan.grid.axes},
+            "parameters": {parameter.name: _extent(parameter) for parameter in plan.grid.parameters},
             "naming_scheme": plan.config.naming_scheme,
             "configuration_sha256": durable.sha256_of(layout.config),
             "plan_fingerprint": plan.fingerprint,
@@ -83,14 +87,11 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
 
 
 def _extent(axis: Axis) -> dict[str, Any]:
-    """How far an axis reaches, and each of the parameters that are varied together along it."""
-    extent: dict[str, Any] = {"size": len(axis.values)}
+    """How far an axis or a parameter reaches; of texts, the first of them."""
+    extent: dict[str, Any] = {"size": len(axis.values), "units": axis.units}
     if any(isinstance(value, str) for value in axis.values):
-        extent["values"] = sorted({str(value) for value in axis.values})
-    else:
-        extent |= {"min": min(axis.values), "max": max(axis.values)}
-    together = {parameter.name: _extent(parameter) for parameter in axis.varies}
-    return {**extent, **({"parameters": together} if together else {})}
+        return {**extent, "values": list(dict.fromkeys(str(value) for value in axis.values))[:TEXTS_MAX]}
+    return {**extent, "min": min(axis.values), "max": max(axis.values)}
 
 
 def grows(plan: Plan, layout: Layout, known: Mapping[str, Any] | None = None) -> bool:

@@ -152,6 +152,35 @@ def held(
         lock.release()
 
 
+def refuse_to_replace(layout: Layout, *, force: bool) -> None:
+    """UsageError for a directory that exists, unless it is to be replaced and is a campaign's."""
+    if not layout.manifest.exists():
+        raise UsageError(
+            Code.CAMPAIGN_EXISTS,
+            f"{layout.root} exists and holds no campaign",
+            action="name another campaign, or move the directory away yourself",
+        )
+    if not force:
+        raise UsageError(
+            Code.CAMPAIGN_EXISTS,
+            f"{layout.root} exists",
+            action=f"go on with it: campaign run {layout.root}; or add --force, which moves it aside",
+        )
+
+
+def move_aside(layout: Layout, aside: Path) -> None:
+    """Rename the directory of a campaign that nobody works at; LockedError where somebody does."""
+    from campaign.adapters.lock import CampaignLock
+
+    lock = CampaignLock(layout.metadata)
+    try:
+        refuse_beside_shards(layout)
+        with _storage_errors(layout.root):
+            layout.root.rename(aside)
+    finally:
+        lock.release()
+
+
 def _settle_before_growth(plan: Plan, layout: Layout, shard: Shard | None) -> None:
     """Save what earlier runs left under the numbers that jobs had; the new plan may give them others."""
     import numpy as np
@@ -225,7 +254,7 @@ def open_gatherer(
         },
     )
     if plan.config.has_case_files:
-        head = {"name": plan.config.name, "generator": generator.name, **provenance.stamp(type(generator))}
+        head = {key: value for key, value in manifest.read(layout).items() if key != "configuration"}
         store = Projections(store, CaseFiles(layout.root, plan, head))
     return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)), numbering, variables)
 

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from campaign.core import identity
 from campaign.core.design import Grid, Indices, is_meant, order, together
 from campaign.core.lifecycle import BATCH_JOBS_MAX
-from campaign.core.model import Config, Point, Record, Scalar, Shape, State, Task
+from campaign.core.model import Config, Point, Record, Shape, State, Task
 from campaign.errors import Code, UsageError
-from campaign.ports import Generator, Staged
+from campaign.ports import Filing, Generator, Staged
 
 States = npt.NDArray[np.int8]
 
@@ -63,6 +63,7 @@ class Plan:
     order: Indices  # (n,), jobs in the order of execution
     missing: tuple[MissingInput, ...]
     suffixes: tuple[str, ...]  # of the products of each variant
+    main_files: tuple[str, ...]  # of those that are directories: the file that readers look for first
     staged: bool  # whether a slot works at several jobs at once, each in another stage
     words_of: Callable[[int, Point], Mapping[str, str]]
 
@@ -180,6 +181,11 @@ class Plan:
         suffix = self.suffixes[self.variant_of[job]]
         return f"catalogs/{name}{suffix}" if suffix else ""
 
+    def result(self, job: int) -> str:
+        """Path of the file, or of the directory, that readers look for first; empty where jobs make no product."""
+        product = self.product(job)
+        return product + self.main_files[self.variant_of[job]] if product else ""
+
     def task(self, job: int, attempt: int, batch: int) -> Task:
         """The task of one attempt."""
         variant = self.variants[self.variant_of[job]]
@@ -249,6 +255,9 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         order=together(order(grid, config.execution.order, config.seed), input_of),
         missing=missing,
         suffixes=tuple(generator.suffix(variant.config) for variant in variants),
+        main_files=tuple(
+            generator.main_file(variant.config) if isinstance(generator, Filing) else "" for variant in variants
+        ),
         staged=isinstance(generator, Staged),
         words_of=words_of,
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaign.core.design import is_meant, Grid, order, together
+from campaign.core.design import Grid, is_meant, order, together
 from campaign.core.identity import canonical_json, canonical_points
 from campaign.core.model import Axis
 

@@ -49,3 +49,10 @@ def run_again():
         return conduct.run_campaign(config, generator, conduct.Options(plain=True, dashboard=None))
 
     return run
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Where the campaign is started."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

@@ -4,8 +4,6 @@ import json
 import math
 import re
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -14,22 +12,7 @@ import xarray as xr
 from campaign import manifest
 from campaign.errors import UsageError
 from campaign.opening import lay_out, read_config
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    """Where the campaign is started."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def campaign(*words, code=0):
-    done = subprocess.run([sys.executable, "-m", "campaign", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout, done.stderr
-
-
-QUICK = ("--plain", "--dashboard", "off", "--set", "resources.slots=2")
+from tests.e2e.commands import QUICK, campaign
 
 STUDY = """
 def trapezoid(n, power=3):
@@ -132,7 +115,8 @@ def test_a_scattered_design_is_one_dimension_of_cases(here):
     assert best["height"] == told["minimum"] == pytest.approx(float(results.height.min()))
     assert set(best) == {"x", "y", "height"}
     known = json.loads((root / "metadata" / "manifest.json").read_text())
-    assert known["axes"]["case"]["parameters"]["y"]["max"] <= 0
+    assert (known["method"], known["parameters"]["y"]["size"], known["parameters"]["y"]["units"]) == ("sobol", 32, "m")
+    assert -2 < known["parameters"]["y"]["min"] < known["parameters"]["y"]["max"] < 0
     campaign("run", "bowl.yaml", *QUICK, "--set", "design.samples=48")
     assert xr.open_zarr(root / "results.zarr").sizes["case"] == 48
 
@@ -280,12 +264,12 @@ def test_other_tools_can_follow_case_by_case(here):
     campaign("run", "rc.yaml", *QUICK, code=4)
     root = here / "campaigns" / "v1.0_rc"
     assert (root / "metadata.csv").read_text() == (
-        "case_id,result_file,R,C\n1,catalogs/0000/,1000,1e-12\n2,catalogs/0001/,2000,1e-12\n"
+        "case_id,result_file,R,C\n1,case_1/case_1_results.raw,1000,1e-12\n2,case_2/case_2_results.raw,2000,1e-12\n"
     )
     header, done, failed = (root / "run_status.csv").read_text().splitlines()[:3]
     assert header == "case_id,R,C,status,timestamp_iso,simulation_duration,result_file,error_message"
     assert re.fullmatch(
-        r"1,1000,1e-12,completed,20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ,[0-9.e-]+,catalogs/0000/rc.raw,", done
+        r"1,1000,1e-12,completed,20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ,[0-9.e-]+,case_1/case_1_results.raw,", done
     )
     assert failed.startswith("2,2000,1e-12,failed,")
     assert "Convergence error" in (root / "run_status.csv").read_text()
@@ -300,7 +284,10 @@ def test_other_tools_can_follow_case_by_case(here):
     tracked = json.loads((root / "campaign.json").read_text())
     assert tracked["counts"] == {"completed": 1, "failed": 1}
     manifest_ = json.loads((root / "manifest.json").read_text())
-    assert manifest_["parameters"]["R"] == {"count": 2, "min": 1000, "max": 2000}
+    assert manifest_["parameters"]["R"] == {"size": 2, "units": "1", "min": 1000, "max": 2000}
+    assert {"created", "user", "host", "git", "started_in", "versions", "configuration_sha256", "method"} <= set(
+        manifest_
+    )
     for name in ("run_status.csv", "campaign.json"):
         before = (root / name).read_text()
         (root / name).unlink()

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from campaign import durable
 from campaign.core.model import Outcome, Point, Record, State
+from campaign.layout import Layout
 
 STATUS_COLUMNS = ("status", "timestamp_iso", "simulation_duration", "result_file", "error_message")
 STATUS_WORDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.TIMEOUT: "failed"}
@@ -42,8 +43,8 @@ class Cases(Protocol):
     def options(self, job: int) -> Mapping[str, Any]:
         """Its resolved configuration."""
 
-    def product(self, job: int) -> str:
-        """Path of its product, relative to the campaign's directory."""
+    def result(self, job: int) -> str:
+        """Path of its result, relative to the campaign's directory; of a directory with / at its end, empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,6 @@ class _Status:
     state: State = State.PENDING
     ended_iso: str = ""
     seconds: float | None = None
-    result: str = ""
     message: str = ""
 
 
@@ -61,37 +61,38 @@ class CaseFiles:
     """Implements `ports.ResultStore` by files in the campaign's directory."""
 
     def __init__(self, root: Path, cases: Cases, head: Mapping[str, Any]) -> None:
-        """`head` is what `manifest.json` says beside the parameters: who made the campaign, from what, and how."""
-        self._root, self._cases, self._head = root, cases, dict(head)
-        self._digits = max(4, len(str(max(cases.size - 1, 0))))
+        """`head` is what `manifest.json` says: who made the campaign, from what, and how far its parameters reach."""
+        self._root, self._cases, self._head, self._layout = root, cases, dict(head), Layout(root)
         self._told: dict[int, _Status] = {}
         self._known = False  # whether what earlier runs told is in memory
 
     @property
     def ready(self) -> bool:
-        """Whether every file of the whole is there, for as many cases as there are."""
-        if not all((self._root / name).exists() for name in ("metadata.csv", "campaign.json", "manifest.json")):
-            return False
+        """Whether every file is there, of as many cases as there are."""
         try:
             with (self._root / "run_status.csv").open(newline="") as file:
                 rows = list(csv.DictReader(file))
-            self._told = {int(row["case_id"]) - 1: _read(row) for row in rows if row["status"] != "pending"}
+            told = {int(row["case_id"]) - 1: _read(row) for row in rows if row["status"] != "pending"}
         except (OSError, ValueError, KeyError):
             return False
-        self._known = True
-        return len(rows) == self._cases.size
+        there = {path.name for path in self._root.iterdir()}
+        wanted = {"metadata.csv", "campaign.json", "manifest.json", *(self._config(n).name for n in range(len(rows)))}
+        wanted |= {name for job in told for name in (self._layout.case(job).name, self._result(job).name)}
+        if len(rows) != self._cases.size or not wanted <= there:
+            return False
+        self._told, self._known = told, True
+        return True
 
     def create(self) -> None:
         """Write what does not change: metadata, configurations, the manifest."""
         self._told, self._known = {}, True
         points = [self._cases.point(job) for job in range(self._cases.size)]
         names = list(points[0])
-        rows = [[job + 1, self._cases.product(job), *point.values()] for job, point in enumerate(points)]
+        rows = [[job + 1, self._result_path(job), *point.values()] for job, point in enumerate(points)]
         durable.write_bytes(self._root / "metadata.csv", _table(["case_id", "result_file", *names], rows))
         for job, point in enumerate(points):
             self._write_small(self._config(job), {**self._cases.options(job), **point})
-        ranges = {name: _extent([point[name] for point in points]) for name in names}
-        durable.write_json(self._root / "manifest.json", {**self._head, "jobs": self._cases.size, "parameters": ranges})
+        durable.write_json(self._root / "manifest.json", self._head)
 
     def publish(self) -> None:
         """Show how every case is."""
@@ -115,11 +116,12 @@ class CaseFiles:
             "status": STATUS_WORDS.get(status.state, "pending"),
             "timestamp_iso": status.ended_iso or None,
             "simulation_duration": status.seconds,
-            "result_file": status.result or None,
+            "result_file": self._result_name(job) or None if status.state in STATUS_WORDS else None,
             "error_message": status.message or None,
             "parameters": dict(self._cases.point(job)),
         }
-        self._write_small(self._root / f"case_{job + 1}" / "run_status.json", case)
+        self._write_small(self._layout.case(job) / "run_status.json", case)
+        self._link(job, there=status.state is State.COMPLETED)
         result = self._result(job)
         if record is None or status.state not in STATUS_WORDS:
             result.unlink(missing_ok=True)
@@ -138,7 +140,8 @@ class CaseFiles:
             status, point = self._told.get(job, _Status()), self._cases.point(job)
             word = STATUS_WORDS.get(status.state, "pending")
             seconds = "" if status.seconds is None else round(status.seconds, 6)
-            rows.append([job + 1, *point.values(), word, status.ended_iso, seconds, status.result, status.message])
+            result = self._result_path(job) if status.state in STATUS_WORDS else ""
+            rows.append([job + 1, *point.values(), word, status.ended_iso, seconds, result, status.message])
             jobs.append({
                 "job_id": job, "name": self._cases.name(job), "status": status.state.word, "parameters": dict(point),
                 "config": self._config(job).name, "result": self._result(job).name if status.state in STATUS_WORDS else None,
@@ -149,11 +152,31 @@ class CaseFiles:
             self._root / "campaign.json", {"campaign": self._head.get("name", ""), "counts": counts, "jobs": jobs}
         )
 
+    def _result_name(self, job: int) -> str:
+        """What the result of a case is called in the directory of the case; empty where there is none."""
+        result = self._cases.result(job)
+        suffix = "" if result.endswith("/") else PurePosixPath(result).suffix
+        return f"{self._layout.case(job).name}_results{suffix}" if result else ""
+
+    def _result_path(self, job: int) -> str:
+        name = self._result_name(job)
+        return f"{self._layout.case(job).name}/{name}" if name else ""
+
+    def _link(self, job: int, *, there: bool) -> None:
+        """Let the result of a case be found in its directory; what somebody else has put there stays."""
+        if not (name := self._result_name(job)):
+            return
+        link = self._layout.case(job) / name
+        if link.is_symlink():
+            link.unlink()
+        if there and not link.exists():
+            link.symlink_to(Path("..") / self._cases.result(job))
+
     def _config(self, job: int) -> Path:
-        return self._root / f"config_{job:0{self._digits}d}.json"
+        return self._layout.case_config(job, self._cases.size)
 
     def _result(self, job: int) -> Path:
-        return self._root / f"result_{job:0{self._digits}d}.json"
+        return self._layout.case_result(job, self._cases.size)
 
     def _write_small(self, path: Path, value: Mapping[str, Any]) -> None:
         """Whole or not at all, but not at once on disk: what is lost with a node is written again."""
@@ -168,16 +191,13 @@ def _status(state: State, record: Record | None) -> _Status:
         return _Status(state)
     ended = datetime.fromtimestamp(record.started_ms / 1000 + record.duration_s, UTC)
     message = record.failure.message[:MESSAGE_MAX] if record.failure and record.outcome is not Outcome.COMPLETED else ""
-    result = record.products[0].path if record.products else ""
-    return _Status(
-        state, ended.isoformat(timespec="seconds").replace("+00:00", "Z"), record.duration_s, result, message
-    )
+    return _Status(state, ended.isoformat(timespec="seconds").replace("+00:00", "Z"), record.duration_s, message)
 
 
 def _read(row: Mapping[str, str]) -> _Status:
     state = State.COMPLETED if row["status"] == "completed" else State.FAILED
     seconds = float(row["simulation_duration"]) if row["simulation_duration"] else None
-    return _Status(state, row["timestamp_iso"], seconds, row["result_file"], row["error_message"])
+    return _Status(state, row["timestamp_iso"], seconds, row["error_message"])
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
@@ -186,10 +206,3 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     writer.writerow(header)
     writer.writerows(rows)
     return buffer.getvalue().encode()
-
-
-def _extent(values: Sequence[Any]) -> dict[str, Any]:
-    distinct = list(dict.fromkeys(values))
-    if any(isinstance(value, str) for value in distinct):
-        return {"count": len(distinct), "values": distinct[:100]}
-    return {"count": len(distinct), "min": min(distinct), "max": max(distinct)}

@@ -14,19 +14,9 @@ from pathlib import Path
 from typing import Any
 
 PACKAGES = (
-    "campaign",
-    "dask",
-    "distributed",
-    "zarr",
-    "numpy",
-    "jax",
-    "diffsky",
-    "diffmah",
-    "diffstar",
-    "dsps",
-    "h5py",
-    "abacusutils",
-)
+    "campaign", "dask", "distributed", "zarr", "numpy", "scipy", "jinja2", "jax", "diffsky", "diffmah", "diffstar", "dsps", "h5py",
+    "hdf5plugin", "mpi4py", "abacusutils",
+)  # fmt: skip
 
 
 def now() -> str:
@@ -48,10 +38,10 @@ def machine() -> dict[str, Any]:
     }
 
 
-def packages() -> dict[str, str]:
+def packages(*more: str) -> dict[str, str]:
     """Installed versions of what takes part in a result."""
     found = {}
-    for name in PACKAGES:
+    for name in dict.fromkeys([*PACKAGES, *more]):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -61,12 +51,18 @@ def packages() -> dict[str, str]:
 
 @cache
 def stamp(code: type) -> dict[str, Any]:
-    """When, by whom, where and with what; `code` is the class whose repository counts. Asked once a process."""
+    """When, by whom, where and with what. Asked once a process.
+
+    `code` is the class whose repository counts, and whose package; programs and functions of a user are rather in the repository
+    where the campaign is started.
+    """
+    here = Path.cwd()
     return {
         "created": now(),
         **machine(),
-        "versions": packages(),
+        "versions": packages(code.__module__.partition(".")[0]),
         "git": git_commit(Path(inspect.getfile(code)).parent),
+        "started_in": {"directory": str(here), "git": git_commit(here)},
     }
 
 

@@ -11,6 +11,7 @@ from campaign import __version__
 
 VERBS = {
     "init": "write a configuration to start from, or lay out the campaign of one that exists",
+    "build": "lay out a campaign for other programs to work at",
     "validate": "check a configuration: every mistake at once, with file, line and column",
     "plan": "show the jobs of a campaign, in the order of execution",
     "estimate": "estimate time, storage and core hours",
@@ -27,6 +28,7 @@ VERBS = {
     "audit": "account for every job, artifact and product",
     "verify": "hash products again and compare",
     "tidy": "write one row for each attempt: Parquet or CSV",
+    "track": "adopt results that other programs have made",
     "aggregate": "summarise a measured quantity over all jobs",
     "calibrate": "fit parameters, round after round",
     "converge": "observed order and extrapolation along a ladder",

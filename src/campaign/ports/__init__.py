@@ -1,7 +1,7 @@
 """What the steps need from the world, as protocols; `testing` holds the contract suite of each."""
 
 from campaign.ports.cluster import Cluster, Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
-from campaign.ports.generator import Generator, Preloading, Staged
+from campaign.ports.generator import Filing, Generator, Preloading, Reading, Staged
 from campaign.ports.progress import Progress
 from campaign.ports.slots import Clock, Journal, Launcher, Process, Supervisor
 from campaign.ports.storage import Artifacts, Batch, Begun, Commit, Committer, Journals, Ledger, ResultStore
@@ -15,6 +15,7 @@ __all__ = [
     "Commit",
     "Committer",
     "Event",
+    "Filing",
     "Generator",
     "JobEnded",
     "JobStarted",
@@ -29,6 +30,7 @@ __all__ = [
     "Preloading",
     "Process",
     "Progress",
+    "Reading",
     "ResultStore",
     "Staged",
     "Supervisor",

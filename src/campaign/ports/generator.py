@@ -79,3 +79,19 @@ class Staged(Protocol):
 
     def write(self, task: Task, made: Any, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
         """Write the product to `target` and return the values of `variables`."""
+
+
+@runtime_checkable
+class Reading(Protocol):
+    """What a generator has beside the rest that can measure a product which somebody else has made."""
+
+    def read(self, task: Task, product: Path) -> Mapping[str, Any]:
+        """The values of `variables`; JobError where they can't be read of it."""
+
+
+@runtime_checkable
+class Filing(Protocol):
+    """What a generator has beside the rest whose product is a directory with one file that readers look for first."""
+
+    def main_file(self, config: Mapping[str, Any]) -> str:
+        """Its path below that directory; empty where there is none."""

@@ -34,6 +34,10 @@ class Command:
         """A directory with the files that are kept, if there are any."""
         return "/" if config["products"] else ""
 
+    def main_file(self, config: Mapping[str, Any]) -> str:
+        """The first of the files that are kept."""
+        return config["products"][0] if config["products"] else ""
+
     def requires(self, config: Mapping[str, Any]) -> tuple[str, ...]:
         """Packages that must be importable where jobs run."""
         return ("jinja2",)
@@ -99,6 +103,13 @@ class Command:
         if task.product:
             _keep_only(directory, {directory / name for name in options.products})
         return found
+
+    def read(self, task: Task, product: Path) -> dict[str, Any]:
+        """What can be read of the files that are kept."""
+        from campaign.generators.command import parsers
+
+        options = _options(task)
+        return parsers.measured(options.measure, product, "", task.point, Path(options.here))
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """What was read of files that are kept must be read of them again, and no other may be empty."""
