@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from campaign import manifest
 from campaign.adapters.local import SystemClock
 from campaign.assemble import Place, dismiss_followers, find_place, open_cluster, require_room
-from campaign.core.model import Config, Order, State
+from campaign.core.model import Config, Order, Record, State
 from campaign.errors import Code, StoppedError, UsageError
 from campaign.garbage import collecting_seldom
 from campaign.layout import Layout
@@ -28,6 +28,7 @@ from campaign.plan import Plan, States
 from campaign.shards import Shard
 
 if TYPE_CHECKING:
+    from campaign.core.enough import Sufficiency
     from campaign.core.lifecycle import JobTable
     from campaign.execute import Execution, Summary
     from campaign.ports import Committer, Generator, Progress
@@ -58,6 +59,16 @@ class Books:
     committer: Committer
     reserve: Callable[[], int]  # gives batch numbers
     durations_s: Sequence[tuple[int, float]]
+    sufficiency: Sufficiency | None = None  # None: every job is run
+
+    def suffices(self, record: Record) -> bool:
+        """Take in a job that has completed; whether there are enough now."""
+        return self.sufficiency is not None and self.sufficiency.suffices(record)
+
+    def are_left(self, states: States) -> bool:
+        """Whether jobs in these states are left to be run."""
+        enough = self.sufficiency is not None and self.sufficiency.reached
+        return not enough and bool((states == State.PENDING).any())
 
 
 def run_campaign(config: Config, generator: Generator, options: Options = Options()) -> Outcome:
@@ -81,15 +92,16 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
     if options.shard is not None:
         return _run_shard(plan, generator, layout, options, options.shard, orders)
     with committing(plan, generator, layout) as gatherer:
-        books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s())
+        known = _sufficiency(plan, layout, gatherer.table.state)
+        books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s(), known)
         chain = _chain(layout, plan, options)
-        if (gatherer.table.state == State.PENDING).any():
+        if books.are_left(gatherer.table.state):
             _begin(chain, gatherer.table)
         with _ending_with(chain):
             summary = _run_pending(plan, generator, books, layout, options, orders)
-        chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
+        chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
         gatherer.flush()
-        return _outcome(gatherer.table.state, layout, summary)
+        return _outcome(gatherer.table.state, layout, summary, books)
 
 
 def _run_shard(
@@ -105,17 +117,18 @@ def _run_shard(
     chain = _chain(layout, plan, options)
     with shard_held(layout, shard):
         with commit(COMMIT_WAIT_S) as gatherer:
-            if shard.index == 0 and (gatherer.table.state == State.PENDING).any():
-                _begin(chain, gatherer.table)
+            known = _sufficiency(plan, layout, gatherer.table.state)
             stamp = partial(provenance.stamp, type(generator))
             committer = ShardCommitter(ArtifactStore(layout.root), stamp, partial(commit, at_work=True))
             numbers = Numbers(gatherer.next_number, shard)
-            books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s())
+            books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s(), known)
+            if shard.index == 0 and books.are_left(gatherer.table.state):
+                _begin(chain, gatherer.table)
         with _ending_with(chain):
             summary = _run_pending(plan, generator, books, layout, options, orders)
         with commit(COMMIT_WAIT_S) as gatherer:
-            chain.end(complete=not (gatherer.table.state == State.PENDING).any() or _ordered_to_end(summary))
-            return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary)
+            chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
+            return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary, books)
 
 
 @contextlib.contextmanager
@@ -141,7 +154,7 @@ def _run_pending(
     import numpy as np
 
     pending = books.table.state == State.PENDING
-    if not pending.any():
+    if not books.are_left(books.table.state):
         dismiss_followers(layout)
         return None
     _require_packages(generator, plan)
@@ -149,6 +162,21 @@ def _run_pending(
     require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
     with collecting_seldom():
         return asyncio.run(_execute(plan, books, place, layout, options, orders))
+
+
+def _sufficiency(plan: Plan, layout: Layout, states: States) -> Sufficiency | None:
+    """What the rule about enough realizations knows at the start; None where there is no rule."""
+    from campaign.analyse.results import open_results
+    from campaign.core.enough import Sufficiency
+
+    rule = plan.config.execution.enough
+    if rule is None:
+        return None
+    known, done = Sufficiency(rule, plan.row), (states == State.COMPLETED).nonzero()[0].tolist()
+    values = open_results(layout.root)[rule.metric].to_numpy().reshape(-1) if rule.metric and done else None
+    for job in done:
+        known.note(job, 1.0 if values is None else float(values[job]))
+    return known
 
 
 def _chain(layout: Layout, plan: Plan, options: Options) -> Chain:
@@ -179,7 +207,7 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
             execution = Execution(
                 plan, books.table, cluster, books.committer, journals, SystemClock(),
                 books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
-                orders,
+                orders, books.suffices,
             )  # fmt: skip
             with _signals(execution):
                 summary = await execution.run()
@@ -240,16 +268,17 @@ def _tee(*observers: Callable[[Progress], None]) -> Callable[[Progress], None]:
     return observe
 
 
-def _outcome(states: States, layout: Layout, summary: Summary | None) -> Outcome:
+def _outcome(states: States, layout: Layout, summary: Summary | None, books: Books) -> Outcome:
     """How a run ended, by the states of the jobs that were its own."""
     import numpy as np
 
     codes = np.bincount(states, minlength=len(State))
     counts = {state.word: int(codes[state]) for state in State if codes[state]}
-    if codes[State.PENDING]:
+    if books.are_left(states):
         code = EXIT_RESUMABLE
     else:
-        code = EXIT_DONE if codes[State.COMPLETED] == len(states) else EXIT_FAILED_JOBS
+        fine = codes[State.COMPLETED] + codes[State.PENDING] == len(states)
+        code = EXIT_DONE if fine else EXIT_FAILED_JOBS
     return Outcome(
         directory=str(layout.root),
         exit_code=code,

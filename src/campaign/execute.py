@@ -63,7 +63,7 @@ FLUSH_FACTOR = 3.0
 """How many of the slowest flushes so far are kept for it."""
 
 LAUNCH_BURST = 16
-WALLTIME = "walltime"
+WALLTIME, ENOUGH = "walltime", "enough"
 
 
 @dataclass(slots=True)
@@ -106,8 +106,9 @@ class Execution:
         durations_s: Iterable[tuple[int, float]] = (),
         nodes_hoped_for: int = 0,
         orders: Callable[[], Order | None] = lambda: None,
+        suffices: Callable[[Record], bool] = lambda _: False,
     ) -> None:
-        self._orders = orders
+        self._orders, self._suffices = orders, suffices
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
         self._commits = Commits(committer, clock, plan.config.execution.flush_interval_s)
         self._journals, self._clock, self._observe, self._allocation_left_s = journals, clock, observe, left_s
@@ -118,21 +119,18 @@ class Execution:
         )
         self._leases: dict[int, _Flying] = {}
         self._lease_of: dict[int, int] = {}  # job -> lease in flight
-        self._draining = self._paused = False
+        self._draining = self._paused = self._cut = False
         self._order: Order | None = None  # the one that was obeyed last
         self._asked_s = -ORDERS_POLL_S
         self._stopped_by = self._fault = ""
         self._fault_code = Code.RUN_STOPPED
         self._tally = Tally(clock.monotonic_s())
-        self._journal_of: tuple[str, dict[tuple[int, int], Begun | Record]] = (
-            "",
-            {},
-        )  # of the worker that was lost last
+        # of the worker that was lost last
+        self._journal_of: tuple[str, dict[tuple[int, int], Begun | Record]] = ("", {})
         self._room, self._look_again_s = True, 0.0  # whether a lease may fit that did not before; when to look anyhow
         self._health = Health(self._policy.max_failure_rate)
         self._nodes = Nodes(self._dispatcher, cluster, clock, self._health, self._tally.node_time, nodes_hoped_for)
         self._begun_slots: set[int] = set()  # slots whose first job has completed
-        self._cut = False
 
     async def run(self) -> Summary:
         """Run until every job is terminal, or until drained; everything that ended is committed when this returns."""
@@ -343,6 +341,8 @@ class Execution:
         complete = self._dispatcher.ended(concluded)
         if complete is not None:
             self._commits.put(record.batch, complete)
+        if verdict.state is State.COMPLETED and self._suffices(record):
+            self.drain(ENOUGH)
 
     def _watch(self, record: Record, slot: Slot) -> None:
         """Give up where an attempt tells of trouble that is not its own."""

@@ -10,7 +10,7 @@ from campaign.core.usage import Usage
 
 EXIT_DONE, EXIT_FAILURE, EXIT_USAGE, EXIT_RESUMABLE, EXIT_FAILED_JOBS, EXIT_LOCKED, EXIT_FOUND = 0, 1, 2, 3, 4, 5, 6
 EXIT_CODES = """exit codes:
-  0  every job completed
+  0  every job completed, or enough of them by execution.enough
   1  an internal error
   2  the configuration or the command is wrong; nothing was started
   3  stopped with work left; the same command goes on
@@ -47,6 +47,10 @@ def closing_words(outcome: Outcome) -> str:
     if outcome.duplicates:
         told.append(f"{outcome.duplicates} attempts ended twice; the second ends were not counted")
     match outcome.exit_code:
+        case 0 if "pending" in outcome.counts:
+            told.append(
+                "there are enough realizations; without the rule (execution.enough) the same command runs the others"
+            )
         case 0:
             told.append(f'read it: xarray.open_zarr("{outcome.directory}/results.zarr")')
         case 3:

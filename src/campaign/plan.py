@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from campaign.core import identity
 from campaign.core.design import Grid, Indices, is_meant, order, together
 from campaign.core.lifecycle import BATCH_JOBS_MAX
-from campaign.core.model import Config, Point, Record, Shape, State, Task
+from campaign.core.model import Config, Point, Record, Shape, State, Task, Variable
 from campaign.errors import Code, UsageError
 from campaign.ports import Filing, Generator, Staged
 
@@ -71,6 +71,11 @@ class Plan:
     def size(self) -> int:
         """Number of jobs."""
         return self.grid.size
+
+    @property
+    def row(self) -> int:
+        """Jobs of each value of the first axis, which is that of realizations where there are any."""
+        return self.size // self.grid.shape[0]
 
     @cached_property
     def fingerprint(self) -> str:
@@ -245,6 +250,7 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         words = generator.words(variants[variant_of[job]].config, point)
         return {**own, **words, "job": f"{job:0{digits}d}", "hash": fingerprints[job].decode()[:HASH_DIGITS]}
 
+    _refuse_unknown_metric(config, generator.variables(variants[0].config))
     plan = Plan(
         config=config,
         grid=grid,
@@ -269,6 +275,18 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
             action="make campaigns of their own of them: one dataset has one set of variables",
         )
     return plan
+
+
+def _refuse_unknown_metric(config: Config, variables: Sequence[Variable]) -> None:
+    """Refuse a rule about a variable that is no measured number."""
+    rule = config.execution.enough
+    numbers = [variable.name for variable in variables if not variable.dims and variable.dtype != "str"]
+    if rule is not None and rule.metric and rule.metric not in numbers:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"execution.enough.metric: {rule.metric!r} is no measured number of generator {config.generator!r}",
+            action=f"name one of: {', '.join(numbers) or 'none is measured'}",
+        )
 
 
 def _refuse_ranks(generator: Generator, shape: Shape) -> None:

@@ -164,6 +164,64 @@ def test_an_ensemble_knows_its_mean_and_whether_it_is_enough(here):
     assert json.loads((root / "statistics.json").read_text()) == told
 
 
+ENOUGH = """
+campaign: {name: noise}
+science: {realizations: 400}
+design: {parameters: {level: [1, 5]}}
+generator: function
+strategy: {overrides: {function: {call: "study.py:noisy"}}}
+execution: {enough: {metric: value, tolerance: 0.02, realizations: 8}, batch_size: 5, order: realization_major}
+"""
+
+
+def test_a_run_ends_where_there_are_enough_and_goes_on_without_the_rule(here):
+    (here / "study.py").write_text(STUDY)
+    (here / "noise.yaml").write_text(ENOUGH)
+    root = here / "campaigns" / "v1.0_noise"
+    out, _ = campaign("run", "noise.yaml", *QUICK)
+    assert "there are enough realizations" in out
+    values = xr.open_zarr(root / "results.zarr").value.load()
+    done = values.count("realization")
+    error = values.std("realization", ddof=1) / np.sqrt(done)
+    assert bool((error <= 0.02 * abs(values.mean("realization"))).all())
+    assert 8 <= int(done.min()) <= int(done.max()) < 400
+    assert "0 completed in this run" in campaign("run", "noise.yaml", *QUICK)[0]
+    stricter = ("--set", "execution.enough.tolerance=0.01")
+    assert "0 completed in this run" not in campaign("run", "noise.yaml", *QUICK, *stricter)[0]
+    assert int(xr.open_zarr(root / "results.zarr").value.count("realization").max()) > int(done.max())
+    campaign("run", "noise.yaml", *QUICK, "--set", "execution.enough=null")
+    assert int(xr.open_zarr(root / "results.zarr").value.count()) == 800
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("{realizations: 1}", "greater than or equal to 2"),
+        ("{metric: value}", "`metric` and `tolerance` belong together"),
+        ("{}", "give `realizations`"),
+        ("{metric: height, tolerance: 0.1}", "'height' is no measured number"),
+    ],
+)
+def test_rules_that_mean_nothing_are_refused(here, rule, said):
+    (here / "study.py").write_text(STUDY)
+    (here / "noise.yaml").write_text(ENOUGH.replace("{metric: value, tolerance: 0.02, realizations: 8}", rule))
+    with pytest.raises(UsageError, match=said):
+        lay_out(*read_config(here / "noise.yaml"))
+
+
+@pytest.mark.parametrize("setting", ["execution.enough.realizations=3", "execution.missing_input=skip_realization"])
+def test_rules_about_realizations_need_some(here, setting):
+    (here / "c.yaml").write_text("campaign: {name: x}\ndesign: {parameters: {a: [1, 2]}}\ngenerator: command\n")
+    with pytest.raises(UsageError, match=setting.partition("=")[0].rpartition(".realizations")[0] or "missing_input"):
+        read_config(here / "c.yaml", [setting])
+
+
+def test_ranks_are_for_generators_that_know_them(here):
+    (here / "c.yaml").write_text("campaign: {name: x}\ndesign: {parameters: {a: [1, 2]}}\ngenerator: command\n")
+    with pytest.raises(UsageError, match="'command' have one rank, not 4"):
+        lay_out(*read_config(here / "c.yaml", ["resources.ranks_per_job=4"]))
+
+
 @pytest.mark.parametrize("sampler", ["space-filling", "optuna"])
 def test_a_calibration_finds_a_known_minimum(here, sampler):
     pytest.importorskip("scipy")

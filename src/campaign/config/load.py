@@ -17,6 +17,7 @@ from campaign.config.diagnose import complaint, nearest, validated
 from campaign.config.schema import (
     MAX_JOBS,
     Document,
+    EnoughSection,
     JobType,
     Machine,
     Policed,
@@ -26,7 +27,18 @@ from campaign.config.schema import (
 from campaign.config.source import Layer, Path_, shown
 from campaign.config.strategy import BORROWED, FindOptions, Strategy
 from campaign.core import identity
-from campaign.core.model import Axis, Config, Execution, FailureClass, JobOverride, Resources, Rule, Shape, Slurm
+from campaign.core.model import (
+    Axis,
+    Config,
+    Enough,
+    Execution,
+    FailureClass,
+    JobOverride,
+    Resources,
+    Rule,
+    Shape,
+    Slurm,
+)
 from campaign.core.policy import RULES
 from campaign.errors import ConfigError, Problem
 
@@ -126,7 +138,7 @@ class _Freezer:
         document = self._document
         axes = self._axes(document)
         self._check_order(axes)
-        self._check_missing_input(axes)
+        self._check_realizations(axes)
         resources = self._resources()
         options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
         self._check_shapes(overrides, resources.shape)
@@ -160,6 +172,7 @@ class _Freezer:
                 walltime_quantile=execution.walltime_quantile,
                 max_failure_rate=execution.max_failure_rate,
                 rules=_rules(execution.policy),
+                enough=_enough(execution.enough),
             ),
             resources=resources,
             slurm=self._slurm(),
@@ -237,13 +250,14 @@ class _Freezer:
         if learned is not None and learned not in names:
             self._complain(("execution", "duration_axis"), shown(learned), ", ".join(names), nearest(learned, names))
 
-    def _check_missing_input(self, axes: tuple[Axis, ...]) -> None:
-        if self._document.execution.missing_input == "skip_realization" and "realization" not in {a.name for a in axes}:
-            self._complain(
-                ("execution", "missing_input"),
-                "skip_realization, and no realizations",
-                "skip_job, or science.realizations",
-            )
+    def _check_realizations(self, axes: tuple[Axis, ...]) -> None:
+        """Refuse what needs realizations where there are none."""
+        if "realization" in {axis.name for axis in axes}:
+            return
+        if self._document.execution.missing_input == "skip_realization":
+            self._complain(("execution", "missing_input"), "skip_realization, and no realizations", "skip_job, refuse")
+        if self._document.execution.enough is not None:
+            self._complain(("execution", "enough"), "a rule about realizations", "nothing, or set science.realizations")
 
     def _resources(self) -> Resources:
         asked, machine = self._document.resources, self._machine
@@ -326,6 +340,10 @@ def _numbers(realizations: int | list[int] | RealizationRange) -> list[int]:
             return selection.numbers()
         case values:
             return values
+
+
+def _enough(section: EnoughSection | None) -> Enough | None:
+    return None if section is None else Enough(section.realizations, section.metric or "", section.tolerance)
 
 
 def _rules(policy: Mapping[Policed, RuleSection]) -> dict[FailureClass, Rule]:

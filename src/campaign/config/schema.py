@@ -199,6 +199,24 @@ Policed = Literal[
 """The values of FailureClass, but for missing input: that waits for its input, whatever the rule."""
 
 
+class EnoughSection(_Section):
+    """When a run ends although jobs are left: enough realizations have completed at every point of the other axes."""
+
+    realizations: Annotated[int, Field(ge=2, le=MAX_JOBS, description="at each point, at least")] = 2
+    metric: Annotated[str | None, Field(description="measured variable whose mean is to be known")] = None
+    tolerance: Annotated[
+        float | None, Field(gt=0, lt=1, description="standard error of that mean, relative to it, at most")
+    ] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> EnoughSection:
+        if (self.metric is None) != (self.tolerance is None):
+            raise ValueError("`metric` and `tolerance` belong together")
+        if self.metric is None and "realizations" not in self.model_fields_set:
+            raise ValueError("give `realizations`, or `metric` and `tolerance`, or all of them")
+        return self
+
+
 class ExecutionSection(_Section):
     """How jobs are run; may change from one start to the next."""
 
@@ -224,6 +242,7 @@ class ExecutionSection(_Section):
     max_failure_rate: Annotated[
         float, Field(gt=0, le=1, description="the run stops where more of the latest jobs failed; 1: never")
     ] = 0.5
+    enough: Annotated[EnoughSection | None, Field(description="when a run ends although jobs are left")] = None
     policy: Annotated[dict[Policed, RuleSection], Field(description="rules by class of failure")] = {}
 
     @model_validator(mode="after")

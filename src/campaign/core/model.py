@@ -281,6 +281,15 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
+class Enough:
+    """When a run may end although jobs are left."""
+
+    realizations: int  # completed at each point of the other axes, at least
+    metric: str = ""  # the variable whose mean counts
+    tolerance: float | None = None  # its standard error over the realizations, relative to the mean; None: any
+
+
+@dataclass(frozen=True, slots=True)
 class Execution:
     """How jobs are run; may change from one start to the next."""
 
@@ -297,6 +306,7 @@ class Execution:
     walltime_quantile: float
     max_failure_rate: float  # share of the latest jobs that may fail before the run stops
     rules: Mapping[FailureClass, Rule]
+    enough: Enough | None = None  # None: every job is run
 
 
 @dataclass(frozen=True, slots=True)
