@@ -131,6 +131,11 @@ def test_a_ladder_finds_the_order_of_its_solver(here):
         assert ladder["observed_order"] == pytest.approx(2, abs=0.01)
         assert ladder["extrapolated"] == pytest.approx(exact, abs=1e-6)
     assert json.loads((root / "convergence_analysis.json").read_text()) == told
+    _, err = campaign("converge", str(root), "--metric", "value", "--along", "n", "--cells", "--plot")
+    assert "drawn: " in err
+    assert (root / "qa" / "summary_plots" / "convergence_value.png").read_bytes().startswith(b"\x89PNG")
+    _, err = campaign("converge", str(root), "--metric", "value", "--along", "n", "--plot", "x.doc", code=2)
+    assert "x.doc can't be drawn" in err
     _, err = campaign("converge", str(root), "--metric", "value", "--along", "m", code=2)
     assert "no dimension 'm', but n, power" in err
 
@@ -154,7 +159,8 @@ def test_an_ensemble_knows_its_mean_and_whether_it_is_enough(here):
     (here / "study.py").write_text(STUDY)
     campaign("sweep", "--params", "level:1,5", "--realizations", "40", "--function", "study.py:noisy", *QUICK)
     root = here / "campaigns" / "v1.0_noisy"
-    told = json.loads(campaign("ensemble", str(root), "--tolerance", "0.02", "--json")[0])
+    told = json.loads(campaign("ensemble", str(root), "--tolerance", "0.02", "--json", "--plot", "e.svg")[0])
+    assert "<svg" in (here / "e.svg").read_text()
     for entry in told["metrics"]["value"]:
         low, high = entry["mean_interval"]
         assert low < entry["mean"] < high
@@ -242,8 +248,9 @@ def test_a_calibration_finds_a_known_minimum(here, sampler):
     root = here / "campaigns" / "v1.0_fit"
     assert json.loads((root / "best_parameters.json").read_text()) == told
     assert (root / "v1.0_iteration_04" / "results.zarr").exists()
-    again = json.loads(campaign(*words)[0].strip().splitlines()[-1])
+    again = json.loads(campaign(*words, "--plot")[0].strip().splitlines()[-1])
     assert again == told
+    assert (root / "qa" / "summary_plots" / "calibration_height.png").exists()
 
 
 @pytest.mark.parametrize("naming", ["sequential", "parameters", "hierarchical", "hash"])

@@ -6,10 +6,13 @@ import argparse
 import contextlib
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 from campaign import run
+from campaign.cli.pictures import add_plot_argument, draw
 from campaign.cli.shares import share
+from campaign.opening import read_config
 from campaign.outcome import EXIT_DONE, EXIT_RESUMABLE
 
 EPILOG = """The configuration has a design that is drawn: method lhs, sobol or halton, `samples` cases a round, parameters as intervals.
@@ -36,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--tolerance", type=share, default=0.01, help="of a parameter's range, at which it is known (default: 0.01)"
     )
     parser.add_argument("--sampler", choices=("space-filling", "optuna"), default="space-filling")
+    add_plot_argument(parser)
     run.add_run_arguments(parser)
 
 
@@ -48,6 +52,7 @@ def _positive(text: str) -> int:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign calibrate`."""
+    from campaign.analyse import figures
     from campaign.calibrate import Goal, Search, calibrate
 
     goal = Goal(arguments.metric, arguments.target, arguments.maximize)
@@ -62,6 +67,8 @@ def command(arguments: argparse.Namespace) -> int:
     found = calibrate(arguments.config, arguments.settings, search, run_round)
     if found is None:
         return EXIT_RESUMABLE
+    directory = Path(read_config(arguments.config, arguments.settings)[0].directory)
+    draw(arguments.plot, directory, f"calibration_{arguments.metric}", partial(figures.calibration, found))
     if arguments.json:
         print(json.dumps(found))
         return EXIT_DONE

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign import durable
+from campaign.cli.pictures import add_plot_argument, draw
 from campaign.cli.status import find_campaign
 from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE
@@ -33,11 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--at", action="append", default=[], metavar="AXIS=VALUE", help="of the other axes (default: each)"
     )
+    add_plot_argument(parser)
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign converge`."""
+    from campaign.analyse.figures import convergence
     from campaign.analyse.ladders import ladders
 
     directory = find_campaign(arguments.campaign).root
@@ -57,6 +60,12 @@ def command(arguments: argparse.Namespace) -> int:
         for at, ladder in found:
             _print(at, ladder)
         print(f"written: {directory / 'convergence_analysis.json'}")
+    draw(
+        arguments.plot,
+        directory,
+        f"convergence_{arguments.metric}",
+        lambda: convergence(found, arguments.metric, arguments.along),
+    )
     return EXIT_DONE
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 
 from campaign import durable
+from campaign.cli.pictures import add_plot_argument, draw
 from campaign.cli.shares import share
 from campaign.cli.status import find_campaign
 from campaign.errors import Code, UsageError
@@ -25,11 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--confidence", type=share, default=0.95, help="of the interval of the mean (default: 0.95)")
     parser.add_argument("--tolerance", type=share, default=0.05, help="relative standard error that is enough")
+    add_plot_argument(parser)
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign ensemble`."""
+    from campaign.analyse import figures
     from campaign.analyse.members import describe
 
     directory = find_campaign(arguments.campaign).root
@@ -40,6 +44,14 @@ def command(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(Code.CONFIG_INVALID, str(error), action="name an axis: --over AXIS") from error
     durable.write_json(directory / "statistics.json", report)
+    for name, entries in report["metrics"].items():
+        if any("convergence" in entry for entry in entries):
+            draw(
+                arguments.plot,
+                directory,
+                f"ensemble_{name}",
+                partial(figures.ensemble, entries, name, arguments.tolerance),
+            )
     if arguments.json:
         print(json.dumps(report))
         return EXIT_DONE
