@@ -2,20 +2,18 @@
 
 import importlib
 import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import xarray as xr
 from ruamel.yaml import YAML
 
-from campaign.adapters.local import SystemClock
-from campaign.attempt import run_attempt
 from campaign.cli import VERBS
 from campaign.config.schema import Document
-from campaign.core.model import Outcome
-from campaign.testing.contracts import example_task
 from tests.conftest import load
 
 REPOSITORY = Path(__file__).parents[1]
@@ -66,14 +64,32 @@ def test_every_key_is_documented():
                 assert f"{name}.{key}" in documented or key in documented, f"{name}.{key}"
 
 
-def test_the_generator_in_the_docs_works(tmp_path):
-    scope = {}
-    exec(blocks("docs/generators.md", "python")[0], scope)  # our own document
-    generator = scope["Mine"]()
-    task = example_task(generator, scope["MineOptions"]().model_dump(mode="json"), {"realization": 0, "redshift": 1.5})
-    record = run_attempt(task, generator, tmp_path, SystemClock())
-    assert record.outcome is Outcome.COMPLETED, record.failure
-    assert record.measurements == {"value": 1.5}
+def test_the_generator_in_the_docs_is_that_of_the_template():
+    template = REPOSITORY / "src" / "campaign" / "testing" / "template"
+    shown = blocks("docs/generators.md", "python")
+    assert (shown[0], shown[-1]) == ((template / "mine.py").read_text(), (template / "test_mine.py").read_text())
+
+
+def test_a_generator_of_one_s_own_begins_with_the_template(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    python = [sys.executable, "-m"]
+    subprocess.run([*python, "campaign", "init", "my_mocks", "--template", "generator"], check=True)
+    assert {path.name for path in (tmp_path / "my_mocks").iterdir()} == {
+        "my_mocks.py", "my_mocks.yaml", "pyproject.toml", "test_my_mocks.py",
+    }  # fmt: skip
+    pip = ["pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "--target", "site", "./my_mocks"]
+    subprocess.run([*python, *pip], check=True)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    subprocess.run([*python, "pytest", "-q", "-p", "no:cacheprovider", "my_mocks"], check=True)
+    run = ["campaign", "run", "my_mocks/my_mocks.yaml", "--plain", "--dashboard", "off"]
+    subprocess.run([*python, *run], check=True)
+    results = xr.open_zarr(tmp_path / "campaigns" / "v1.0_my_mocks" / "results.zarr")
+    assert (results.value == 2.0 * (results.seed % 1000)).all()
+    for wrong in ("My", "json", "my_mocks"):
+        done = subprocess.run(
+            [*python, "campaign", "init", wrong, "--template", "generator"], capture_output=True, check=False
+        )
+        assert done.returncode == 2
 
 
 def test_the_published_schema_is_valid_yaml_and_json():

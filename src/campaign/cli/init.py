@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
+import keyword
+import re
 from importlib.resources import files
 from pathlib import Path
 
 from campaign import opening
+from campaign.errors import Code, UsageError
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
 
+GENERATOR = "generator"
 TEMPLATES = ("quickstart", "production", "spice", "ladder", "calibration")
 EPILOG = """templates:
   quickstart   mock galaxy catalogues in synthetic haloes, on this machine
   production   mock galaxy catalogues in AbacusSummit, at NERSC
   spice        a circuit in ngspice, over R and C
   ladder       a convergence study of a solver
-  calibration  which parameters fit?"""
+  calibration  which parameters fit?
+  generator    a Python package with a generator of your own and its tests: name the directory, such as my_mocks"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
-    parser.add_argument("config", type=Path, help="a YAML to write, or one that exists")
+    parser.add_argument(
+        "config", type=Path, help="a YAML to write, or one that exists; a directory to write, with --template generator"
+    )
     parser.add_argument(
         "--template",
-        choices=TEMPLATES,
+        choices=(*TEMPLATES, GENERATOR),
         default="quickstart",
         help="what a new configuration starts from (default: quickstart)",
     )
@@ -35,6 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign init`."""
+    if arguments.template == GENERATOR:
+        return _write_package(arguments.config)
     if not arguments.config.exists():
         template = files("campaign.config") / "templates" / f"{arguments.template}.yaml"
         arguments.config.write_text(template.read_text())
@@ -48,5 +58,28 @@ def command(arguments: argparse.Namespace) -> int:
         pass
     print(
         f"{layout.root}: {plan.size} jobs, {len(plan.missing)} of them without input; next: campaign run {arguments.config}"
+    )
+    return EXIT_DONE
+
+
+def _write_package(directory: Path) -> int:
+    """A Python package with a generator called like the directory."""
+    name = directory.absolute().name
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,63}", name) or keyword.iskeyword(name) or importlib.util.find_spec(name):
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"{name!r} can't be the name of a new Python package",
+            action="name a directory in lower case that no installed package is called, such as my_mocks",
+        )
+    if directory.exists():
+        raise UsageError(Code.CONFIG_INVALID, f"{directory} exists", action="name a directory that does not")
+    directory.mkdir(parents=True)
+    title = name.title().replace("_", "")
+    for part in (files("campaign.testing") / "template").iterdir():
+        if part.is_file():
+            text = part.read_text().replace("Mine", title).replace("mine", name)
+            (directory / part.name.replace("mine", name)).write_text(text)
+    print(
+        f"wrote {directory}; next: cd {directory} && pip install -e . pytest && python -m pytest && campaign run {name}.yaml"
     )
     return EXIT_DONE
