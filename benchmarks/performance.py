@@ -49,6 +49,11 @@ SECTIONS = (
         "instead of powers, and single precision. `tests/galaxies/test_model.py` holds each of these against the libraries.",
     ),
     Section(
+        "sweeps", "Programs",
+        "From the command to its end, start-up and the last write of the dataset included. What is beside ngspice on the cores: starting it, reading what it "
+        "printed and wrote, hashing and syncing its raw file, and the coordinator.",
+    ),
+    Section(
         "peers", "Other engines on the same jobs",
         "Two workers that are up and warm; ours writes each job down durably and into the dataset, and its clock stops when the last one stands there; "
         "the others hand their results back, and keep nothing. Mocks: a slot loads and writes beside what it computes, and has taken what was imported out of "

@@ -4,6 +4,7 @@ import importlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -131,11 +132,14 @@ def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
     [
         (["first_campaign.py", "--small"], 4),
         (["slots.py", "--slots", "4", "--rounds", "10"], 1),
+        (["sweeps.py", "--cases", "20", "--circuits", "20", "--repeats", "1"], 5),
     ],
 )
 def test_the_benchmarks_run(command, figures):
     pytest.importorskip("diffsky")
     program, *options = command
+    if program == "sweeps.py" and shutil.which("ngspice") is None:
+        pytest.skip("needs ngspice")
     done = subprocess.run(
         [sys.executable, REPOSITORY / "benchmarks" / program, *options, "--json"],
         capture_output=True, text=True, check=False, timeout=300,
