@@ -43,6 +43,8 @@ class Code(StrEnum):
     JOB_UNKNOWN = "job.unknown"
     CAMPAIGN_FAILING = "campaign.failing"
     CAMPAIGN_EXISTS = "campaign.exists"
+    REGISTRY_REFUSED = "registry.refused"
+    CAMPAIGN_HELD = "campaign.held"
 
 
 class CampaignError(Exception):

@@ -1,0 +1,223 @@
+"""The event store: streams of events in one database, appended to in transactions, and what is projected from them."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+
+from campaign.registry import projections
+from campaign.registry.errors import OptimisticConcurrencyError, RegistrySchemaError, RegistryUnavailableError
+from campaign.registry.events import Event, event_of, payload
+from campaign.registry.tables import EVENTS, FACTS, METADATA, PROJECTIONS, SCHEMA_VERSION
+
+BUSY_S = 30
+"""How long a writer waits for the others."""
+
+WRITERS_LOCK = 0x63616D70
+"""Key of the lock under which PostgreSQL appends: positions are committed in their order."""
+
+REBUILD_SLICE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The events of one aggregate so far."""
+
+    stream_id: UUID
+    events: tuple[Event, ...]
+
+    @property
+    def version(self) -> int:
+        """How many there are."""
+        return len(self.events)
+
+
+class EventStore:
+    """One registry's database, by a URL of SQLAlchemy: `sqlite:///path` or `postgresql+psycopg://...`."""
+
+    def __init__(self, url: str) -> None:
+        """Connect, and see that the tables are of this version, which an empty database gets.
+
+        RegistryUnavailableError where it can't be reached, RegistrySchemaError where another version made it.
+        """
+        self._engine = _engine(url)
+        self.is_postgresql = self._engine.dialect.name == "postgresql"
+        with _database_errors(), self._engine.connect() as connection:
+            there = sa.inspect(connection).has_table(FACTS.name)
+        if not there:
+            self._create()
+        self._check_version()
+        with self.writing() as unit:
+            unit.catch_up()
+            self.secret = bytes.fromhex(unit.fact("secret"))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Unit]:
+        """One transaction that may append; all of it is kept, or nothing."""
+        with _database_errors(), self._engine.connect() as connection:
+            connection = connection.execution_options(campaign_writes=True)
+            with connection.begin():
+                if self.is_postgresql:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
+                yield Unit(connection)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """One look at what is there."""
+        with _database_errors(), self._engine.connect() as connection:
+            yield connection
+
+    def rebuild(self, told: Callable[[int], None] = lambda _: None) -> int:
+        """Make the projections anew from all events; how many there are."""
+        with self.writing() as unit:
+            for table in PROJECTIONS:
+                unit.connection.execute(sa.delete(table))
+            unit.put("projected", "0")
+            return unit.catch_up(told)
+
+    def _create(self) -> None:
+        with _database_errors(), self._engine.connect() as connection:
+            connection = connection.execution_options(campaign_writes=True)
+            with connection.begin():
+                if self.is_postgresql:
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
+                METADATA.create_all(connection)  # another process may have come first
+                if connection.execute(sa.select(FACTS.c.value).where(FACTS.c.name == "schema_version")).first() is None:
+                    facts = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32), "projected": "0"}
+                    connection.execute(sa.insert(FACTS), [{"name": n, "value": v} for n, v in facts.items()])
+
+    def _check_version(self) -> None:
+        with self.reading() as connection:
+            row = connection.execute(sa.select(FACTS.c.value).where(FACTS.c.name == "schema_version")).first()
+        found = row[0] if row else "none"
+        if found != str(SCHEMA_VERSION):
+            raise RegistrySchemaError(
+                f"the registry's tables have version {found}, and this is version {SCHEMA_VERSION}",
+                action="use the version of campaign that made them, or a new database",
+            )
+
+
+class Unit:
+    """One transaction of a writer."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self.connection = connection
+
+    def stream(self, stream_id: UUID) -> Stream:
+        """The events of an aggregate."""
+        return read_stream(self.connection, stream_id)
+
+    def append_streams(self, appends: Sequence[tuple[Stream, Sequence[Event]]], principal_id: UUID) -> None:
+        """Append to several streams at once, and project; OptimisticConcurrencyError where one has grown since it was read."""
+        rows = [
+            {
+                "stream_id": stream.stream_id, "version": stream.version + n, "kind": type(event).__name__,
+                "payload": payload(event), "principal_id": principal_id, "occurred_at": event.occurred_at,
+            }
+            for stream, events in appends
+            for n, event in enumerate(events, 1)
+        ]  # fmt: skip
+        try:
+            for row in rows:
+                self.connection.execute(sa.insert(EVENTS), row)
+        except IntegrityError as error:
+            raise OptimisticConcurrencyError(
+                "somebody else has changed it in the meantime", action="look at it again, then repeat"
+            ) from error
+        for _, events in appends:
+            for event in events:
+                projections.apply(self.connection, event)
+        self.put("projected", str(self.connection.execute(sa.select(sa.func.max(EVENTS.c.position))).scalar_one()))
+
+    def catch_up(self, told: Callable[[int], None] = lambda _: None) -> int:
+        """Project what is stored and not projected yet; how many events these are."""
+        done, count = int(self.fact("projected")), 0
+        while True:
+            chosen = sa.select(EVENTS.c.position, EVENTS.c.kind, EVENTS.c.payload).where(EVENTS.c.position > done)
+            rows = self.connection.execute(chosen.order_by(EVENTS.c.position).limit(REBUILD_SLICE)).all()
+            if not rows:
+                return count
+            projections.apply_all(self.connection, [event_of(row.kind, row.payload) for row in rows])
+            done, count = rows[-1].position, count + len(rows)
+            self.put("projected", str(done))
+            told(count)
+
+    def fact(self, name: str) -> str:
+        """A fact about the registry."""
+        return str(self.connection.execute(sa.select(FACTS.c.value).where(FACTS.c.name == name)).scalar_one())
+
+    def put(self, name: str, value: str) -> None:
+        """Remember a fact."""
+        self.connection.execute(sa.update(FACTS).where(FACTS.c.name == name).values(value=value))
+
+
+def read_stream(connection: sa.Connection, stream_id: UUID) -> Stream:
+    """The events of an aggregate, in their order."""
+    chosen = (
+        sa.select(EVENTS.c.kind, EVENTS.c.payload).where(EVENTS.c.stream_id == stream_id).order_by(EVENTS.c.version)
+    )
+    return Stream(stream_id, tuple(event_of(row.kind, row.payload) for row in connection.execute(chosen)))
+
+
+def _engine(url: str) -> sa.Engine:
+    try:
+        parsed = sa.make_url(url)
+    except sa.exc.ArgumentError as error:
+        raise RegistryUnavailableError(
+            f"{url!r} names no database",
+            action="write sqlite:////path/registry.db or postgresql+psycopg://USER@HOST/NAME",
+        ) from error
+    if parsed.get_backend_name() == "postgresql":
+        return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=20)
+    engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_S, "check_same_thread": False}, pool_size=20)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: Any, _: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say
+    connection.execute("PRAGMA foreign_keys=ON")
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    """A writer takes the lock at once: two that read before they write would refuse each other."""
+    writes = connection.get_execution_options().get("campaign_writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+@contextlib.contextmanager
+def _database_errors() -> Iterator[None]:
+    """What the database refuses, in the registry's words."""
+    try:
+        yield
+    except (OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        raise RegistryUnavailableError(
+            f"the registry's database can't be used: {_reason(error)}", action="try again later"
+        ) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise RegistryUnavailableError("the registry's database is gone", action="try again later") from error
+        raise
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "orig", error)).partition("\n")[0]
+
+
+def moment(value: datetime | None) -> str | None:
+    """A time as clients see it."""
+    return None if value is None else value.isoformat()
