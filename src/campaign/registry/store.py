@@ -79,6 +79,11 @@ class EventStore:
         with _database_errors(), self._engine.connect() as connection:
             yield connection
 
+    def ping(self) -> None:
+        """RegistryUnavailableError where the database does not answer."""
+        with self.reading() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
     def rebuild(self, told: Callable[[int], None] = lambda _: None) -> int:
         """Make the projections anew from all events; how many there are."""
         with self.writing() as unit:
