@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from campaign.registry.errors import InvalidCursorError
 from campaign.registry.tables import CAMPAIGNS, RUNS
@@ -50,7 +51,7 @@ def runs(connection: sa.Connection, asked: ListRuns, secret: bytes) -> tuple[lis
 
 def _has_tag(connection: sa.Connection, tag: str) -> Any:
     if connection.dialect.name == "postgresql":
-        return CAMPAIGNS.c.tags.contains([tag])
+        return sa.type_coerce(CAMPAIGNS.c.tags, postgresql.ARRAY(sa.Text)).contains([tag])
     each = sa.func.json_each(CAMPAIGNS.c.tags).table_valued("value")
     return sa.exists(sa.select(sa.literal(1)).select_from(each).where(each.c.value == tag))
 
