@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import xarray
 
 
+STACKED = "all of its dimensions"
+"""A name that no axis has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a metric does over all jobs that completed."""
@@ -56,7 +60,7 @@ def metric_of(results: xarray.Dataset, name: str, directory: Path) -> xarray.Dat
 def summarise(values: xarray.DataArray, shown: int = 5) -> Summary:
     """Statistics of a metric over all jobs, and the jobs at both ends; UsageError where no job has a value."""
     name = str(values.name)
-    flat = values.stack(jobs=values.dims)
+    flat = values.stack({STACKED: values.dims})
     numbers = flat.to_numpy().astype(np.float64)
     there = np.flatnonzero(np.isfinite(numbers))
     if not len(there):

@@ -13,12 +13,12 @@ import numpy.typing as npt
 from campaign.config.schema import DRAWN, DesignSection, ParameterSection
 from campaign.config.source import Path_, shown
 from campaign.core import ranges
-from campaign.core.model import Axis, Scalar
+from campaign.core.model import BOOKKEEPING, Axis, Scalar
 
 CASE = "case"
 """Dimension of cases, where parameters do not span a grid."""
 
-SAVED = frozenset({"status", "attempt", "batch", "start_time", "duration", "node", "seed", "task_fingerprint", "product", "product_sha256", "error_code", CASE, "job", "name", "version"})  # fmt: skip
+SAVED = frozenset({*BOOKKEEPING, CASE, "job", "name", "version"})
 """Words that mean something else in the dataset or in names."""
 
 Complain = Callable[[Path_, str, str], None]
@@ -137,7 +137,8 @@ def _drawn(
         )
         return []
     columns = {name: _levels(values).at(places[:, n]) for n, (name, values) in enumerate(parameters.items())}
-    return _distinct(columns, section, complain)
+    kept = list(dict.fromkeys(zip(*columns.values(), strict=True)))  # integers may be drawn twice: once is enough
+    return _distinct(dict(zip(columns, zip(*kept, strict=True), strict=True)), section, complain)
 
 
 def _levels(values: ranges.Values) -> ranges.Values:

@@ -71,7 +71,7 @@ class Measurement(_Options):
         Annotated[str, Field(max_length=1000), AfterValidator(_pattern)] | None,
         Field(description="its first group, where it matches last"),
     ] = None
-    file: Annotated[str, Field(description="regex: file, or stdout")] = OUTPUT
+    file: Annotated[Literal["stdout"] | FileName, Field(description="regex: file, or stdout")] = OUTPUT
     raw: Annotated[FileName | None, Field(description="raw file of SPICE, with `vector` and `reduce`")] = None
     vector: Annotated[str, Field(description="raw: name of the vector, such as v(out)")] = ""
     reduce: Annotated[Literal["last", "first", "min", "max", "mean"], Field(description="raw: what is taken of it")] = (
