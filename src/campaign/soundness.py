@@ -63,6 +63,8 @@ def refuse_bad_names(config: Config, grid: Grid, named: Callable[[int, Point], s
     `named` gives the name of a job at a point.
     """
     scheme = f"outputs.naming_scheme {config.naming_scheme!r}"
+    if not identity.numbers_jobs(config.naming_scheme):
+        _refuse_words_twice(scheme, grid)
     try:
         first = [named(job, grid.point(job)) for job in range(min(grid.size, NAMED_FIRST))]
         longest = named(0, {p.name: _longest(p.values) for p in grid.parameters})
@@ -77,8 +79,6 @@ def refuse_bad_names(config: Config, grid: Grid, named: Callable[[int, Point], s
         raise UsageError(
             Code.CONFIG_INVALID, f"{scheme} gives two jobs one name or leaves the directory", action="name every axis in it"
         )  # fmt: skip
-    if not identity.numbers_jobs(config.naming_scheme):
-        _refuse_words_twice(scheme, grid)
     long = max(longest.split("/"), key=len)
     if len(long) > NAME_MAX:
         raise UsageError(

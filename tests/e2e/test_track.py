@@ -108,6 +108,7 @@ def test_our_own_files_are_not_taken_for_those_of_others(built):
     campaign("run", "rc.yaml", *QUICK)
     for path in built.rglob("batch_*.zip"):
         path.write_bytes(b"spoilt")
+    (built / "metadata" / "campaign.db").unlink()
     assert update(built).found == []
     assert read_status(Layout(built)).counts == {"pending": 3}
 

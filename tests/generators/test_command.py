@@ -109,7 +109,7 @@ def test_what_is_measured(run, tmp_path, monkeypatch, measure, value):
     ("given", "words", "transient"),
     [
         ({"argv": ["/no/such/program"]}, "can't be started", False),
-        ({"argv": ["sh", "-c", "echo diverged; exit 3"]}, "exit status 3; it said:\ndiverged", True),
+        ({"argv": ["sh", "-c", "echo diverged; exit 3"]}, "exit status 3: diverged\nit said:\ndiverged", True),
         ({"argv": ["sh", "-c", "kill -SEGV $$"]}, "signal 11 (SIGSEGV)", True),
         ({"argv": ["true"], "products": ["a.raw"]}, "true did not write a.raw, and said nothing", True),
         ({"argv": ["sh", "-c", ": > a"], "products": ["a"]}, "a is empty", True),

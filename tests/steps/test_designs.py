@@ -86,7 +86,7 @@ def test_more_points_begin_with_the_same_ones(method):
         ("{parameters: {seed: [1, 2]}}", "design.parameters.seed", "means nothing else"),
         ("{parameters: {'a b': [1, 2]}}", "design.parameters.a b", "match"),
         ("{parameters: {}}", "design", "empty"),
-        ("{method: zip, parameters: {R: [1, 2], C: [1, 2, 3]}}", "design.together.0", "as many values"),
+        ("{method: zip, parameters: {R: [1, 2], C: [1, 2, 3]}}", "design.parameters", "as many values"),
         ("{parameters: {R: [1], C: [2]}, together: [[R, Z]]}", "design.together.0", "R, C"),
         ("{parameters: {R: [1], C: [2]}, together: [[R, R]]}", "design.together.0", "each parameter once"),
         ("{method: cases, cases: [{R: 1}, {C: 1}]}", "design.cases.1", "as in the first case"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +26,9 @@ class Summary:
 
     metric: str
     units: str
-    completed: int  # jobs that have a value
+    completed: int  # jobs that have a value; of arrays, values that are there
     jobs: int
+    of: str  # what is counted: jobs, or values
     minimum: float
     maximum: float
     mean: float
@@ -52,13 +53,21 @@ def metric_of(results: xarray.Dataset, name: str, directory: Path) -> xarray.Dat
             action=f"name one of: {', '.join(measured) or 'none is measured'}",
         )
     found: xarray.DataArray = results[name]
+    if found.attrs.get("campaign_role") not in ("measurement", "execution"):
+        raise UsageError(
+            Code.CONFIG_INVALID, f"{name} is not measured", action=f"name one of: {', '.join(measured) or 'none is'}"
+        )
     if found.dtype.kind not in "fiub":
         raise UsageError(Code.CONFIG_INVALID, f"{name} is not a number", action=f"name one of: {', '.join(measured)}")
     return found.load()
 
 
-def summarise(values: xarray.DataArray, shown: int = 5) -> Summary:
-    """Statistics of a metric over all jobs, and the jobs at both ends; UsageError where no job has a value."""
+def summarise(values: xarray.DataArray, shown: int = 5, design: Collection[Any] = ()) -> Summary:
+    """Statistics of a metric over all jobs, and the jobs at both ends; UsageError where no job has a value.
+
+    `design` are the dimensions of the design; of a metric that has others, its values are counted.
+    """
+    design = design or values.dims
     name = str(values.name)
     flat = values.stack({STACKED: values.dims})
     numbers = flat.to_numpy().astype(np.float64)
@@ -75,6 +84,7 @@ def summarise(values: xarray.DataArray, shown: int = 5) -> Summary:
         units=str(values.attrs.get("units", "1")),
         completed=len(there),
         jobs=len(numbers),
+        of="values" if set(values.dims) - set(design) else "jobs",
         minimum=float(numbers[ordered[0]]),
         maximum=float(numbers[ordered[-1]]),
         mean=float(numbers[there].mean()),

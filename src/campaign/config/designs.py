@@ -34,8 +34,9 @@ def designed(section: DesignSection, seed: int, complain: Complain) -> list[Axis
     if section.method in DRAWN:
         return _drawn(section, {name: values for name, values in found.items() if values is not None}, seed, complain)
     axes = [axis for name, values in found.items() if values and (axis := _axis(section, name, values, complain))]
-    groups = [list(section.parameters)] if section.method == "zip" else section.together
-    return _grouped(axes, groups, complain)
+    if section.method == "zip":
+        return _grouped(axes, [list(section.parameters)], ("design", "parameters"), complain)
+    return _grouped(axes, section.together, ("design", "together"), complain)
 
 
 def _values(name: str, given: object, complain: Complain) -> ranges.Values | None:
@@ -66,13 +67,13 @@ def _described(section: DesignSection, axis: Axis) -> Axis:
     return Axis(axis.name, axis.values, known.units, known.long_name)
 
 
-def _grouped(axes: Sequence[Axis], groups: Sequence[Sequence[str]], complain: Complain) -> list[Axis]:
+def _grouped(axes: Sequence[Axis], groups: Sequence[Sequence[str]], where: Path_, complain: Complain) -> list[Axis]:
     """The axes, those of a group as one; a group stands where the first of its parameters stood."""
     known = {axis.name: axis for axis in axes}
     times = Counter(name for group in groups for name in group)
     group_of: dict[str, int] = {}
     for n, group in enumerate(groups):
-        place: Path_ = ("design", "together", n)
+        place: Path_ = (*where, n) if where[-1] == "together" else where
         unknown = [name for name in group if name not in known]
         if unknown:
             complain(place, f"unknown parameter {unknown[0]!r}", ", ".join(known))

@@ -258,12 +258,16 @@ class _Freezer:
             self._complain(("execution", "duration_axis"), shown(learned), ", ".join(names), nearest(learned, names))
 
     def _check_realizations(self, axes: tuple[Axis, ...]) -> None:
-        """Refuse what needs realizations where there are none."""
-        if "realization" in {axis.name for axis in axes}:
+        """Refuse what needs realizations where there are none, or not so many."""
+        rule, count = self._document.execution.enough, {axis.name: len(axis.values) for axis in axes}.get("realization")
+        if count is not None:
+            if rule is not None and rule.realizations > count:
+                place = ("execution", "enough", "realizations")
+                self._complain(place, shown(rule.realizations), f"at most {count}: there are no more")
             return
         if self._document.execution.missing_input == "skip_realization":
             self._complain(("execution", "missing_input"), "skip_realization, and no realizations", "skip_job, refuse")
-        if self._document.execution.enough is not None:
+        if rule is not None:
             self._complain(("execution", "enough"), "a rule about realizations", "nothing, or set science.realizations")
 
     def _check_case_files(self, axes: tuple[Axis, ...]) -> None:

@@ -64,6 +64,9 @@ class GeneratorContract:
 
     def test_it_is_found_by_its_entry_point(self, generator: Generator) -> None:
         found = {point.name: point for point in entry_points(group="campaign.generators")}
+        assert generator.name in found, (
+            f"no package is installed that has an entry point {generator.name!r}: pip install -e ."
+        )
         assert isinstance(generator, found[generator.name].load())
 
     def test_its_options_have_defaults_survive_json_and_refuse_the_unknown(self, generator: Generator) -> None:

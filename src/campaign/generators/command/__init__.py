@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -17,6 +18,8 @@ from campaign.generators.declaring import declared
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+logger = logging.getLogger("campaign")
 
 EXAMPLE = {"seed": 1, "name": "job_0000", "job": 0}
 """What may be filled in beside the parameters."""
@@ -61,6 +64,9 @@ class Command:
             _filled(CommandOptions.model_validate(config), {**point, **EXAMPLE})
         except JobError as error:
             raise UsageError(Code.CONFIG_INVALID, error.message, action=error.action) from error
+        program, here = config["argv"][0], Path(config["here"])
+        if "{" not in program and shutil.which(str(here / program) if "/" in program else program) is None:
+            _warn_absent(program)
 
     def environment(self, directory: str) -> dict[str, str]:
         """Nothing that a program needs."""
@@ -143,6 +149,14 @@ class Command:
             raise ProductError(Code.PRODUCT_INVALID, f"{', '.join(empty)} is empty")
 
 
+@lru_cache(maxsize=16)
+def _warn_absent(program: str) -> None:
+    """Say once that a program is not here; where jobs run it may be."""
+    logger.warning(
+        "there is no program %s here; jobs will fail where there is none either (slurm.prologue loads modules)", program
+    )
+
+
 def _options(task: Task) -> CommandOptions:
     """The options of a job; jobs of one resolved configuration share them."""
     key = (task.resolved_config_hash, task.config["here"])
@@ -197,14 +211,21 @@ def _failed(program: str, status: int, output: str) -> JobError:
     import signal
 
     how = f"exit status {status}" if status >= 0 else f"signal {-status} ({signal.Signals(-status).name})"
-    error = JobError(Code.GENERATOR_RAISED, f"{Path(program).name} ended with {how}{_said(output)}")
+    last = next((line for line in reversed(_printable(output).splitlines()) if line.strip()), "")
+    told = f": {last.strip()[:200]}" if last else ""
+    error = JobError(Code.GENERATOR_RAISED, f"{Path(program).name} ended with {how}{told}{_said(output)}")
     error.transient = True
     return error
 
 
 def _said(output: str) -> str:
-    said = "\n".join(output.strip().splitlines()[-20:])[-3000:]
-    return f"; it said:\n{said}" if said else ", and said nothing"
+    said = "\n".join(_printable(output).strip().splitlines()[-20:])[-3000:]
+    return f"\nit said:\n{said}" if said else ", and said nothing"
+
+
+def _printable(output: str) -> str:
+    """What was printed, without what would steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in output[-20_000:])
 
 
 def _own(path: Path) -> None:

@@ -69,7 +69,7 @@ class Measurement(_Options):
     row: Annotated[int, Field(description="csv: row, from 0; -1 is the last one")] = -1
     regex: Annotated[
         Annotated[str, Field(max_length=1000), AfterValidator(_pattern)] | None,
-        Field(description="its first group, where it matches last"),
+        Field(description="its first group, where it last matches more than nothing"),
     ] = None
     file: Annotated[Literal["stdout"] | FileName, Field(description="regex: file, or stdout")] = OUTPUT
     raw: Annotated[FileName | None, Field(description="raw file of SPICE, with `vector` and `reduce`")] = None

@@ -49,7 +49,8 @@ def _found(one: Measurement, directory: Path, output: str, point: Point, here: P
     matches = re.findall(one.regex or "", _text(directory, one.file, output), re.MULTILINE)
     if not matches:
         raise _missing(f"nothing in {one.file} matches {one.regex}", output)
-    return matches[-1] if isinstance(matches[-1], str) else matches[-1][0]
+    firsts = [match if isinstance(match, str) else match[0] for match in matches]
+    return next((text for text in reversed(firsts) if text), "")
 
 
 def _text(directory: Path, name: str, output: str) -> str:
