@@ -23,7 +23,7 @@ from campaign.core.identity import CONFIG_FINGERPRINT_SCHEMA, FINGERPRINT_VERSIO
 from campaign.core.model import Failure, Outcome, Record, State, Task, Variable
 from campaign.errors import CampaignError, Code, InputError, JobError, ProductError, StorageError
 from campaign.layout import Layout
-from campaign.ports import Clock, Generator, Staged
+from campaign.ports import Clock, Producing, Staged
 from campaign.products import put_in_place
 
 SCALARS = frozenset({bool, int, float, str})
@@ -34,7 +34,7 @@ PREPARE = "prepare"
 """The first phase of a job without stages; whoever knows that it has begun knows that."""
 
 
-def run_attempt(task: Task, generator: Generator, directory: Path, clock: Clock) -> Record:
+def run_attempt(task: Task, generator: Producing, directory: Path, clock: Clock) -> Record:
     """Try `task` once, from its first stage to its last. Never raises an Exception: what goes wrong is in the record."""
     attempt = Attempt(task, generator, directory, clock)
     attempt.load()
@@ -56,7 +56,7 @@ class Attempt:
     def __init__(
         self,
         task: Task,
-        generator: Generator,
+        generator: Producing,
         directory: Path,
         clock: Clock,
         report: Callable[[str], None] = lambda _: None,

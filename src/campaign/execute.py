@@ -123,8 +123,7 @@ class Execution:
         self._order: Order | None = None  # the one that was obeyed last
         self._asked_s = -ORDERS_POLL_S
         self._stopped_by = self._fault = ""
-        self._fault_code = Code.RUN_STOPPED
-        self._tally = Tally(clock.monotonic_s())
+        self._fault_code, self._tally = Code.RUN_STOPPED, Tally(clock.monotonic_s())
         # of the worker that was lost last
         self._journal_of: tuple[str, dict[tuple[int, int], Begun | Record]] = ("", {})
         self._room, self._look_again_s = True, 0.0  # whether a lease may fit that did not before; when to look anyhow
@@ -161,7 +160,8 @@ class Execution:
         await asyncio.to_thread(self._committer.flush)
         self._observe(self.progress())
         if self._fault:
-            again = "start again" if self._fault_code is Code.RUN_STOPPED else "campaign retry --run"
+            retry = f"campaign retry {self._plan.config.directory} --run"
+            again = "start again" if self._fault_code is Code.RUN_STOPPED else retry
             raise StoppedError(
                 self._fault_code, self._fault, action=f"mend that, then {again}: nothing that was done is lost"
             )

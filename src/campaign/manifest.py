@@ -34,6 +34,13 @@ def read(layout: Layout) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(layout.manifest.read_text())
     except FileNotFoundError:
+        rounds = sorted(path.parent for path in layout.root.glob("*_iteration_*/metadata"))
+        if rounds:
+            raise UsageError(
+                Code.CAMPAIGN_MISSING,
+                f"{layout.root} is a calibration: each of its rounds is a campaign",
+                action=f"name one of them, such as {rounds[-1]}, or look at {layout.root}/best_parameters.json",
+            ) from None
         raise UsageError(
             Code.CAMPAIGN_MISSING,
             f"there is no campaign in {layout.root}",
@@ -76,7 +83,10 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
             "jobs": plan.size,
             "method": document["design"]["method"] if "design" in document else "grid",
             "axes": {axis.name: _extent(axis) for axis in plan.grid.axes},
-            "parameters": {parameter.name: _extent(parameter) for parameter in plan.grid.parameters},
+            "parameters": {
+                parameter.name: _extent(parameter) | _declared(parameter.name, document)
+                for parameter in plan.grid.parameters
+            },
             "naming_scheme": plan.config.naming_scheme,
             "configuration_sha256": durable.sha256_of(layout.config),
             "plan_fingerprint": plan.fingerprint,
@@ -92,6 +102,13 @@ def _extent(axis: Axis) -> dict[str, Any]:
     if any(isinstance(value, str) for value in axis.values):
         return {**extent, "values": list(dict.fromkeys(str(value) for value in axis.values))[:TEXTS_MAX]}
     return {**extent, "min": min(axis.values), "max": max(axis.values)}
+
+
+def _declared(name: str, document: Mapping[str, Any]) -> dict[str, Any]:
+    """The rule by which the values of a parameter were chosen, where there is one."""
+    given = document.get("design", {}).get("parameters", {}).get(name)
+    values = given["values"] if isinstance(given, Mapping) else given
+    return {"declared": values} if isinstance(values, str) else {}
 
 
 def grows(plan: Plan, layout: Layout, known: Mapping[str, Any] | None = None) -> bool:
@@ -127,6 +144,7 @@ def compare(plan: Plan, layout: Layout, generator: Generator) -> None:
             Code.CONFIG_CHANGED,
             f"{layout.root} was made from another configuration:\n{_difference(known['configuration'], plan.config.document, generator.incidental)}",
             action=f"restore these keys, or make a new version of it: add --set campaign.version={next_version(known['version'])}"
+            "; where nothing in it is worth keeping, campaign build CONFIG --force puts it aside"
             + ("; campaign run lets it grow, if that is what you want" if grows(plan, layout, known) else ""),
         )
     if known["generator_version"] != generator.version:

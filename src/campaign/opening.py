@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from campaign import manifest
 from campaign.adapters.local import SystemClock
@@ -255,8 +255,18 @@ def open_gatherer(
     )
     if plan.config.has_case_files:
         head = {key: value for key, value in manifest.read(layout).items() if key != "configuration"}
-        store = Projections(store, CaseFiles(layout.root, plan, head))
+        store = Projections(store, CaseFiles(layout.root, plan, head, _inputs_of(plan, generator)))
     return Gatherer(plan, artifacts, ledger, store, partial(provenance.stamp, type(generator)), numbering, variables)
+
+
+def _inputs_of(plan: Plan, generator: Generator) -> Callable[[int], tuple[Mapping[str, Any], Mapping[str, str]]]:
+    """What each job is given, as far as the generator can say beforehand."""
+    from campaign.ports import Rendering
+
+    def inputs_of(job: int) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        return generator.rendered(plan.task(job, 1, 0)) if isinstance(generator, Rendering) else ({}, {})
+
+    return inputs_of
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from campaign import soundness
 from campaign.core import identity
 from campaign.core.design import Grid, Indices, is_meant, order, together
 from campaign.core.lifecycle import BATCH_JOBS_MAX
-from campaign.core.model import Config, Point, Record, Shape, State, Task, Variable
+from campaign.core.model import Config, Point, Record, Shape, State, Task
 from campaign.errors import Code, UsageError
 from campaign.ports import Filing, Generator, Staged
 
 States = npt.NDArray[np.int8]
-
-NAME_MAX = 200
-"""Characters of a file's name: file systems allow 255 bytes, and some are for what is unfinished."""
 
 HASH_DIGITS = 16
 """Digits of a fingerprint in a name: enough for millions of jobs."""
@@ -173,9 +171,10 @@ class Plan:
 
     def name(self, job: int) -> str:
         """Name of a job: its product's path without `catalogs/` and suffix."""
-        return self._name(job, self.grid.point(job))
+        return self.name_at(job, self.grid.point(job))
 
-    def _name(self, job: int, point: Point) -> str:
+    def name_at(self, job: int, point: Point) -> str:
+        """Name of a job whose point is known."""
         return identity.product_stem(self.config.naming_scheme, point, self.words_of(job, point))
 
     def product(self, job: int) -> str:
@@ -195,7 +194,7 @@ class Plan:
         """The task of one attempt."""
         variant = self.variants[self.variant_of[job]]
         point = self.grid.point(job)
-        name = self._name(job, point)
+        name = self.name_at(job, point)
         return Task(
             job=job,
             name=name,
@@ -240,7 +239,7 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         fingerprints[job] = identity.fingerprint_of(config.generator, point, seed, config_hash).encode()
 
     for number, variant in enumerate(variants):
-        _refuse_ranks(generator, variant.shape)
+        soundness.refuse_ranks(generator, variant.shape)
         generator.check(variant.config, grid.point(int(np.argmax(variant_of == number))))
     input_of, missing = _survey(config, generator, grid, variants, variant_of, exists)
     own = {"name": identity.slug(config.name), "version": config.version}
@@ -250,7 +249,9 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         words = generator.words(variants[variant_of[job]].config, point)
         return {**own, **words, "job": f"{job:0{digits}d}", "hash": fingerprints[job].decode()[:HASH_DIGITS]}
 
-    _refuse_unknown_metric(config, generator.variables(variants[0].config))
+    variables = generator.variables(variants[0].config)
+    soundness.refuse_unknown_metric(config, variables)
+    soundness.refuse_clashes(grid, variables)
     plan = Plan(
         config=config,
         grid=grid,
@@ -267,7 +268,7 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
         staged=isinstance(generator, Staged),
         words_of=words_of,
     )
-    _refuse_bad_names(plan)
+    soundness.refuse_bad_names(config, grid, plan.name_at)
     if len({generator.variables(v.config) for v in variants}) > 1:
         raise UsageError(
             Code.CONFIG_INVALID,
@@ -275,28 +276,6 @@ def make_plan(config: Config, generator: Generator, exists: Callable[[str], bool
             action="make campaigns of their own of them: one dataset has one set of variables",
         )
     return plan
-
-
-def _refuse_unknown_metric(config: Config, variables: Sequence[Variable]) -> None:
-    """Refuse a rule about a variable that is no measured number."""
-    rule = config.execution.enough
-    numbers = [variable.name for variable in variables if not variable.dims and variable.dtype != "str"]
-    if rule is not None and rule.metric and rule.metric not in numbers:
-        raise UsageError(
-            Code.CONFIG_INVALID,
-            f"execution.enough.metric: {rule.metric!r} is no measured number of generator {config.generator!r}",
-            action=f"name one of: {', '.join(numbers) or 'none is measured'}",
-        )
-
-
-def _refuse_ranks(generator: Generator, shape: Shape) -> None:
-    if shape.ranks > 1 and not generator.parallel:
-        raise UsageError(
-            Code.CONFIG_INVALID,
-            f"jobs of generator {generator.name!r} have one rank, not {shape.ranks}",
-            action=f"set resources.ranks_per_job: 1 and threads_per_rank: {shape.ranks * shape.threads}; a program that is parallel starts its ranks "
-            "itself on these CPUs, such as argv: [mpiexec, -launcher, fork, -n, ...]",
-        )
 
 
 def _resolve(
@@ -369,29 +348,3 @@ def _survey(
             for mate in range(start, start + row):
                 found.setdefault(mate, MissingInput(mate, cause.path, skipped_with=job))
     return input_of, tuple(found[job] for job in sorted(found))
-
-
-def _refuse_bad_names(plan: Plan) -> None:
-    """A name must be unique and stay below `catalogs/`; the first few rows show a scheme that fails."""
-    try:
-        first = [plan.name(job) for job in range(min(plan.size, 1000))]
-    except (KeyError, IndexError, ValueError) as error:
-        raise UsageError(
-            Code.CONFIG_INVALID,
-            f"outputs.naming_scheme {plan.config.naming_scheme!r} can't be filled in: {error}",
-            action=f"use {{name}}, {{version}}, {{job}}, {{hash}}, {{parameters}}, one of {', '.join(f'{{{p.name}}}' for p in plan.grid.parameters)}, "
-            "or a word of the generator such as {phase}",
-        ) from error
-    if len(set(first)) < len(first) or any(".." in n.split("/") or n.startswith("/") for n in first):
-        raise UsageError(
-            Code.CONFIG_INVALID,
-            f"outputs.naming_scheme {plan.config.naming_scheme!r} gives two jobs one name or leaves the directory",
-            action="name every axis in it",
-        )
-    long = max((part for name in first for part in name.split("/")), key=len)
-    if len(long) > NAME_MAX:
-        raise UsageError(
-            Code.CONFIG_INVALID,
-            f"outputs.naming_scheme {plan.config.naming_scheme!r} gives names of {len(long)} characters: {long[:60]}...",
-            action="set `outputs.naming_scheme` to sequential, hierarchical or hash",
-        )

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +20,8 @@ from campaign.errors import Code, FormatError, ProductError
 from campaign.layout import Layout
 from campaign.plan import Plan, States
 from campaign.ports import Filing, Generator, Reading
+
+NO_PRODUCT = "the job makes a product, and no `result_file` (or list of `products`) is named"
 
 
 @dataclass(slots=True)
@@ -36,7 +38,10 @@ def look(directory: Path) -> Tracked:
     states = ledger.states(layout.ledger, plan.size) if layout.ledger.exists() else np.zeros(plan.size, np.int8)
     tracked = Tracked()
     for found in _search(plan, generator, layout, states, tracked.refused):
-        tracked.found.append(plan.name(found.job))
+        if plan.product(found.job) and not found.products:
+            tracked.refused.append(f"{found.sources[0]}: {NO_PRODUCT}")
+        else:
+            tracked.found.append(plan.name(found.job))
     return tracked
 
 
@@ -44,9 +49,13 @@ def update(directory: Path) -> Tracked:
     """Adopt what others have made: products are taken over, verified and hashed; LockedError while the campaign runs."""
     plan, generator, layout = _opened(directory)
     tracked = Tracked()
+    everything = np.zeros(plan.size, np.int8)
+    there = _search(plan, generator, layout, everything, tracked.refused)  # before anything of ours is written
     with opening.committing(plan, generator, layout) as gatherer:
         adopted = []
-        for found in _search(plan, generator, layout, gatherer.table.state, tracked.refused):
+        for found in there:
+            if gatherer.table.state[found.job] == State.COMPLETED:
+                continue
             record = _attempt(plan, generator, layout, found, gatherer.next_attempt(found.job))
             if record.failure is not None:
                 tracked.refused.append(f"{found.sources[0]}: {record.failure.message}")
@@ -80,8 +89,7 @@ def _search(plan: Plan, generator: Generator, layout: Layout, states: States, re
 
 def _attempt(plan: Plan, generator: Generator, layout: Layout, found: Foreign, attempt: int) -> Record:
     """The record of an attempt whose product and values are what was found."""
-    handed_over = cast("Generator", _HandedOver(generator, found))
-    record = run_attempt(plan.task(found.job, attempt, -1), handed_over, layout.root, SystemClock())
+    record = run_attempt(plan.task(found.job, attempt, -1), _HandedOver(generator, found), layout.root, SystemClock())
     if record.outcome is not Outcome.COMPLETED:
         return record
     sources = ", ".join(str(path.relative_to(layout.root)) for path in found.sources)
@@ -108,23 +116,25 @@ class _HandedOver:
         if not absent:
             return self._found.values
         if task.product and isinstance(self._generator, Reading):
-            return {**self._generator.read(task, target), **self._found.values}
+            return {**self._generator.read(task, target, absent), **self._found.values}
         raise ProductError(Code.PRODUCT_INVALID, f"there is no value of {', '.join(absent)}")
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         self._generator.verify(task, product, measurements)
 
     def _take(self, task: Task, target: Path) -> None:
-        """Copy the product: the file that was found stays whose it is."""
-        product = self._found.product
-        if product is None:
-            raise ProductError(Code.PRODUCT_INVALID, "no result file is named, and the job makes a product")
-        if product.is_dir():
-            shutil.copytree(product, target, dirs_exist_ok=True)
-        elif task.product.endswith("/"):
-            name = self._generator.main_file(task.config) if isinstance(self._generator, Filing) else ""
-            into = target / (name or product.name)
+        """Copy the product: what was found stays whose it is."""
+        products = self._found.products
+        if not products:
+            raise ProductError(Code.PRODUCT_INVALID, NO_PRODUCT)
+        if not task.product.endswith("/"):
+            shutil.copyfile(products[0], target)
+            return
+        main = self._generator.main_file(task.config) if isinstance(self._generator, Filing) else ""
+        for product in products:
+            if product.is_dir():
+                shutil.copytree(product, target, dirs_exist_ok=True)
+                continue
+            into = target / (main if main and len(products) == 1 else product.name)
             into.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(product, into)
-        else:
-            shutil.copyfile(product, target)

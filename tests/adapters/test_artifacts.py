@@ -10,6 +10,7 @@ import pytest
 from campaign.adapters.artifacts import ArtifactStore, number_of, pack, read
 from campaign.core.model import Failure, Outcome, Product, Record
 from campaign.errors import FormatError
+from campaign.layout import Layout
 from campaign.wire import decode, encode
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "batch_000042.zip"
@@ -151,3 +152,15 @@ def test_half_written_files_are_swept(store):
 def test_only_artifacts_have_numbers(name):
     with pytest.raises(ValueError, match="not the name"):
         number_of(Path(name))
+
+
+def test_what_a_killed_writer_left_is_swept_files_and_directories(tmp_path):
+    store, unfinished = ArtifactStore(tmp_path), Layout(tmp_path).unfinished
+    store.prepare()
+    (unfinished / "abc" / "deep").mkdir(parents=True)
+    (unfinished / "abc" / "deep" / "x.raw").write_text("torn")
+    (unfinished / "def.txt").write_text("torn")
+    (store.staging / "batch_000001_x.tmp").write_text("torn")
+    store.prepare()
+    assert list(unfinished.iterdir()) == []
+    assert [path.name for path in store.staging.iterdir()] == ["products"]

@@ -90,7 +90,7 @@ def test_the_example_of_the_documents(world):
     assert list(json.loads(case).items()) == list(CASE_1.items())
     assert (root / "case_1" / "case_1_results.raw").read_text() == "raw"
     assert not (root / "case_2" / "case_2_results.raw").is_symlink()
-    assert not (root / "case_3").exists()
+    assert json.loads((root / "case_3" / "run_status.json").read_text())["status"] == "pending"
     assert {path.name for path in root.glob("*_????.json")} == {
         "config_0000.json", "config_0001.json", "config_0002.json", "result_0000.json", "result_0001.json",
     }  # fmt: skip
@@ -100,7 +100,17 @@ def test_the_example_of_the_documents(world):
 
 
 @pytest.mark.parametrize(
-    "lost", ["run_status.csv", "metadata.csv", "campaign.json", "config_0001.json", "case_1", "result_0001.json"]
+    "lost",
+    [
+        "run_status.csv",
+        "metadata.csv",
+        "campaign.json",
+        "config_0001.json",
+        "case_1",
+        "case_3",
+        "case_2/run_status.json",
+        "result_0001.json",
+    ],
 )
 def test_what_is_lost_is_noticed(world, lost):
     root, plan, files, records = world
@@ -131,10 +141,76 @@ def test_a_case_that_is_sent_back_is_pending_again(world):
     assert not (root / "result_0000.json").exists()
 
 
-def test_a_result_that_somebody_else_put_there_stays(world):
+def test_states_are_known_to_the_next_run_as_they_were(world):
+    root, plan, files, records = world
+    files.create()
+    timed_out = replace(records[1], outcome=Outcome.TIMEOUT)
+    files.write([records[0], timed_out], {0: State.COMPLETED, 1: State.TIMEOUT, 2: State.MISSING_INPUT})
+    before = [(root / name).read_text() for name in ("run_status.csv", "campaign.json")]
+    later = CaseFiles(root, plan, {"name": "rc"})
+    assert later.ready
+    later.publish()
+    assert [(root / name).read_text() for name in ("run_status.csv", "campaign.json")] == before
+    assert json.loads(before[1])["counts"] == {"completed": 1, "timeout": 1, "missing_input": 1}
+
+
+def test_a_message_is_one_line_whatever_was_said(world):
+    root, plan, files, records = world
+    files.create()
+    failure = Failure("JobError", "C501", 'it said:\r\n"no, no"\n\tdiverged')
+    files.write([records[0], replace(records[1], failure=failure)], STATES)
+    line = (root / "run_status.csv").read_text().splitlines()[2]
+    assert line.endswith('case_2/case_2_results.raw,"it said: ""no, no"" diverged"')
+    assert CaseFiles(root, plan, {}).ready
+
+
+THEIRS = {"status": "completed", "timestamp_iso": "2020-01-01T00:00:00Z", "parameters": {"R": 2000}}
+
+
+def test_what_somebody_else_made_is_never_lost(world):
+    root, plan, files, records = world
+    files.create()
+    files.write(records, STATES)
+    (root / "case_2" / "run_status.json").write_text(json.dumps(THEIRS))
+    (root / "result_0001.json").write_text(json.dumps({"fc": 1.0}))
+    (root / "case_1" / "case_1_results.raw").unlink()
+    (root / "case_1" / "case_1_results.raw").write_text("theirs")
+    again = CaseFiles(root, plan, {"name": "rc"})
+    again.create()  # as after the loss of the tables
+    assert json.loads((root / "case_2" / "run_status.json").read_text()) == THEIRS
+    again.write([], {1: State.PENDING})  # as after a retry
+    assert json.loads((root / "result_0001.json").read_text()) == {"fc": 1.0}
+    again.write(records, STATES)
+    kept = {str(path.relative_to(root)): path.read_text() for path in root.rglob("*.theirs.*")}
+    assert kept == {
+        "case_2/run_status.theirs.json": json.dumps(THEIRS), "result_0001.theirs.json": json.dumps({"fc": 1.0}),
+        "case_1/case_1_results.theirs.raw": "theirs",
+    }  # fmt: skip
+    assert (root / "run_status.csv").read_text() == RUN_STATUS
+    assert (root / "case_1" / "case_1_results.raw").read_text() == "raw"
+
+
+def test_a_campaign_of_other_cases_leaves_no_old_ones(world, tmp_path):
     root, _, files, records = world
     files.create()
-    (root / "case_1").mkdir()
-    (root / "case_1" / "case_1_results.raw").write_text("theirs")
     files.write(records, STATES)
-    assert (root / "case_1" / "case_1_results.raw").read_text() == "theirs"
+    (tmp_path / "d.yaml").write_text(
+        CONFIG.replace("- {R: 1000, C: 1.0e-12, vdda: 3.3, temp: 25}", "- {R: 7, C: 1.0e-12, vdda: 3.3, temp: 25}", 1)
+    )
+    CaseFiles(root, lay_out(*read_config(tmp_path / "d.yaml")), {"name": "rc"}).create()
+    case = json.loads((root / "case_1" / "run_status.json").read_text())
+    assert (case["status"], case["parameters"]["R"]) == ("pending", 7)
+    assert not list(root.glob("result_*.json"))
+
+
+def test_what_a_case_is_given_lies_in_its_directory(world):
+    root, plan, _, _ = world
+    files = CaseFiles(
+        root, plan, {}, lambda job: ({"argv": ["x", str(job)]}, {"deck/in.cir": f"R {plan.point(job)['R']}"})
+    )
+    files.create()
+    assert (root / "case_2" / "deck" / "in.cir").read_text() == "R 2000"
+    assert json.loads((root / "config_0001.json").read_text())["argv"] == ["x", "1"]
+    (root / "case_2" / "deck" / "in.cir").write_text("mine")
+    files.create()
+    assert (root / "case_2" / "deck" / "in.cir").read_text() == "mine"

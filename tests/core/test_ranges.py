@@ -88,3 +88,23 @@ def test_drawn_integers_are_among_the_values(start, more, step, u):
 
 def test_each_choice_takes_an_equal_part():
     assert Choice(("a", "b")).at(np.array([0.0, 0.49, 0.5, 0.99])) == ("a", "a", "b", "b")
+
+
+def test_ends_are_exact_and_neighbours_apart():
+    values = Range(0.0, 0.1234567890123, 3).values()
+    assert (values[0], values[-1]) == (0.0, 0.1234567890123)
+    fine = Range(1_700_000_000.0, 1_700_000_001.0, 1001).values()
+    assert len(set(fine)) == 1001
+    assert fine[1] == 1_700_000_000.001
+
+
+@pytest.mark.parametrize("text", ["1:1.0000000000000002:5", "1e300:1.0000000000000002e300:9"])
+def test_values_that_are_the_same_number_are_refused(text):
+    with pytest.raises(ValueError, match="no distinct numbers"):
+        parse(text).values()
+
+
+@pytest.mark.parametrize("text", ["100000000000000000000", "int:1:100000000000000000000"])
+def test_integers_fit_the_dataset(text):
+    with pytest.raises(ValueError, match="63 bits"):
+        parse(text)

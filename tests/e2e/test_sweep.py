@@ -4,6 +4,8 @@ import json
 import math
 import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import xarray as xr
 from campaign import manifest
 from campaign.errors import UsageError
 from campaign.opening import lay_out, read_config
+from tests.conftest import wait_for
 from tests.e2e.commands import QUICK, campaign
 
 STUDY = """
@@ -88,11 +91,9 @@ def test_a_circuit_that_can_not_be_simulated_says_why(here):
         (here / "rc.yaml").read_text().replace("R1 in out {{ R }}", "R1 in out {{ R }} nonsense(")
     )
     campaign("run", "rc.yaml", *QUICK, "--set", "execution.max_retries=0", code=4)
-    (told,) = {
-        failure["message"].partition(";")[0]
-        for failure in json.loads(campaign("status", "rc.yaml", "--json")[0])["failures"]
-    }
-    assert told.startswith("ngspice ended with exit status 1")
+    failures = json.loads(campaign("status", "rc.yaml", "--json")[0])["failures"]
+    assert failures
+    assert all(failure["message"].startswith("ngspice ended with exit status 1: ") for failure in failures)
 
 
 def test_a_scattered_design_is_one_dimension_of_cases(here):
@@ -130,7 +131,12 @@ def test_a_ladder_finds_the_order_of_its_solver(here):
     for ladder, exact in zip(told["ladders"], (1 / 3, 1 / 4), strict=True):
         assert ladder["observed_order"] == pytest.approx(2, abs=0.01)
         assert ladder["extrapolated"] == pytest.approx(exact, abs=1e-6)
-    assert json.loads((root / "convergence_analysis.json").read_text()) == told
+    assert json.loads((root / "convergence_analysis.json").read_text()) == {"analyses": [told]}
+    campaign("converge", str(root), "--metric", "duration", "--along", "n", "--cells")
+    kept = json.loads((root / "convergence_analysis.json").read_text())["analyses"]
+    assert [one["metric"] for one in kept] == ["value", "duration"]
+    _, err = campaign("converge", str(root), "--metric", "value", "--along", "n", "--at", "power=7", code=2)
+    assert "power has no value 7, but 2, 3" in err
     _, err = campaign("converge", str(root), "--metric", "value", "--along", "n", "--cells", "--plot")
     assert "drawn: " in err
     assert (root / "qa" / "summary_plots" / "convergence_value.png").read_bytes().startswith(b"\x89PNG")
@@ -189,11 +195,12 @@ def test_a_run_ends_where_there_are_enough_and_goes_on_without_the_rule(here):
     values = xr.open_zarr(root / "results.zarr").value.load()
     done = values.count("realization")
     error = values.std("realization", ddof=1) / np.sqrt(done)
-    assert bool((error <= 0.02 * abs(values.mean("realization"))).all())
+    assert bool((error <= 0.04 * abs(values.mean("realization"))).all())  # what still ran may have undone some of it
     assert 8 <= int(done.min()) <= int(done.max()) < 400
-    assert "0 completed in this run" in campaign("run", "noise.yaml", *QUICK)[0]
+    looser = ("--set", "execution.enough.tolerance=0.05")
+    assert "(0 completed in this run)" in campaign("run", "noise.yaml", *QUICK, *looser)[0]
     stricter = ("--set", "execution.enough.tolerance=0.01")
-    assert "0 completed in this run" not in campaign("run", "noise.yaml", *QUICK, *stricter)[0]
+    assert "(0 completed in this run)" not in campaign("run", "noise.yaml", *QUICK, *stricter)[0]
     assert int(xr.open_zarr(root / "results.zarr").value.count("realization").max()) > int(done.max())
     campaign("run", "noise.yaml", *QUICK, "--set", "execution.enough=null")
     assert int(xr.open_zarr(root / "results.zarr").value.count()) == 800
@@ -251,11 +258,42 @@ def test_a_calibration_finds_a_known_minimum(here, sampler):
     again = json.loads(campaign(*words, "--plot")[0].strip().splitlines()[-1])
     assert again == told
     assert (root / "qa" / "summary_plots" / "calibration_height.png").exists()
+    _, err = campaign(*words, "--maximize", code=2)
+    assert "holds a calibration with maximize False, not True" in err
+    assert json.loads((root / "best_parameters.json").read_text()) == told
+    _, err = campaign("status", "fit.yaml", code=2)
+    assert "is a calibration" in err
+
+
+FIT = """
+campaign: {name: fit}
+design: {method: lhs, samples: 4, parameters: {n: 'int:1:3'}}
+generator: command
+strategy: {overrides: {command: {argv: [sh, -c, "ACTION"], measure: {loss: {regex: "loss=(.*)"}}}}}
+execution: {max_retries: 0, max_failure_rate: 1}
+"""
+
+
+def test_calibrations_that_can_not_be(here, monkeypatch):
+    pytest.importorskip("scipy")
+    (here / "fit.yaml").write_text(FIT.replace("ACTION", "exit 4"))
+    _, err = campaign("calibrate", "fit.yaml", "--metric", "los", *QUICK, code=2)
+    assert "nothing called 'los' is measured" in err
+    campaign("calibrate", "fit.yaml", "--metric", "loss", *QUICK, "--dry-run")
+    assert not (here / "campaigns").exists()
+    _, err = campaign("calibrate", "fit.yaml", "--metric", "loss", *QUICK, code=2)
+    assert "no case of iteration_01 has a loss" in err
+    monkeypatch.setenv("CAMPAIGN__OUTPUTS__BASE_PATH", str(here / "elsewhere"))
+    (here / "fit.yaml").write_text(FIT.replace("ACTION", "echo loss={{ n }}"))
+    told = json.loads(campaign("calibrate", "fit.yaml", "--metric", "loss", "--json", *QUICK)[0].splitlines()[-1])
+    assert told["best_parameters"] == {"n": 1}
+    assert (here / "elsewhere" / "v1.0_fit" / "v1.0_iteration_01" / "results.zarr").exists()
+    assert not list((here / "elsewhere").glob("v1.0_iteration*"))
 
 
 @pytest.mark.parametrize("naming", ["sequential", "parameters", "hierarchical", "hash"])
 def test_names_lead_back_to_their_jobs(here, naming):
-    words = ("sweep", "--params", "a:1,2", "--params", "way:up,over/there", "--naming", naming, "--dry-run", *QUICK)
+    words = ("sweep", "--params", "a:1,2", "--params", "way:up,over/there", "--naming", naming, *QUICK)
     campaign(*words, "--", "true")
     plan = lay_out(*read_config(here / "true.yaml"))
     names = [plan.name(job) for job in range(plan.size)]
@@ -278,6 +316,8 @@ def test_names_that_are_numbers_let_a_campaign_grow_at_its_end_only(here):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (("--params", "a:1,2", "--params", "a:3", "--", "true"), "--params names a twice"),
+        (("--params", "a:1,2", "--returns", "b", "--", "true"), "--returns belongs to --function"),
         (("--params", "a:1,2"), "nothing to run"),
         (("--params", "a:1,2", "--function", "m:f", "--", "true"), "both a program and a function"),
         (("--params", "a", "--", "true"), "not NAME:VALUES"),
@@ -301,6 +341,74 @@ def test_what_can_not_be_swept_is_refused_in_words(here, words, said):
     )
     assert said in err
     assert "Traceback" not in err
+    assert "realizations, redshifts or" not in err
+    assert not list(here.iterdir())
+
+
+def test_a_typo_can_be_corrected_and_a_dry_run_writes_nothing(here):
+    campaign("sweep", "--params", "a:1:2:0", *QUICK, "--", "true", code=2)
+    campaign("sweep", "--params", "a:1:2:3", *QUICK, "--dry-run", "--", "true")
+    assert not list(here.iterdir())
+    campaign(
+        "sweep",
+        "--params",
+        "a[m]:1:2:3",
+        "--name",
+        "my / sweep",
+        *QUICK,
+        "--measure",
+        "b[s]=regex:(.*)",
+        "--",
+        "echo",
+        "{{ a }}",
+    )
+    assert (here / "my_sweep.yaml").exists()
+    results = xr.open_zarr(here / "campaigns" / "v1.0_my_sweep" / "results.zarr")
+    assert (results.a.attrs["units"], results.b.attrs["units"], results.a.attrs["long_name"]) == ("m", "s", "a")
+
+
+def test_a_function_may_return_a_mapping(here):
+    (here / "study.py").write_text(STUDY)
+    words = ("sweep", "--params", "x:0,1", "--params", "y:0,1", "--function", "study.py:bowl", *QUICK)
+    _, err = campaign(*words, "--set", "execution.max_retries=0", code=4)
+    assert "returned height, side, and `returns` names value" in err
+    campaign(*words, "--name", "again", "--returns", "height[m2]", "--returns", "side")
+    results = xr.open_zarr(here / "campaigns" / "v1.0_again" / "results.zarr").load()
+    assert results.height.attrs["units"] == "m2"
+    assert results.side.values.tolist() == [[-1, -1], [1, 1]]
+
+
+def test_what_a_program_said_last_stands_in_the_first_line(here):
+    words = ("sweep", "--params", "a:1,2", *QUICK, "--set", "execution.max_retries=0", "--name", "x", "--")
+    _, err = campaign(*words, "sh", "-c", "echo first; printf 'it \\033[31mdiverged\\n'; exit 3", code=4)
+    assert "sh ended with exit status 3: it \N{REPLACEMENT CHARACTER}[31mdiverged" in err
+    assert "\033" not in err
+    told, _ = campaign("status", "x.yaml", "--verbose")
+    assert "first" in told
+
+
+def test_a_killed_run_of_programs_with_products_goes_on(here):
+    words = [
+        sys.executable,
+        "-m",
+        "campaign",
+        "sweep",
+        "--params",
+        "a:int:1:6",
+        "--name",
+        "k",
+        "--product",
+        "o.txt",
+        *QUICK,
+    ]
+    run = subprocess.Popen([*words, "--", "sh", "-c", "echo {{ a }} > o.txt; sleep 1"], stderr=subprocess.DEVNULL)
+    unfinished = here / "campaigns" / "v1.0_k" / "staging" / "products"
+    wait_for(lambda: unfinished.exists() and list(unfinished.glob("*/o.txt")))
+    run.kill()
+    run.wait()
+    out, _ = campaign("run", "k.yaml", *QUICK)
+    assert "6 completed" in out
+    assert not list(unfinished.iterdir())
 
 
 def test_galaxies_have_no_other_axes(here):

@@ -109,10 +109,10 @@ def test_what_is_measured(run, tmp_path, monkeypatch, measure, value):
     ("given", "words", "transient"),
     [
         ({"argv": ["/no/such/program"]}, "can't be started", False),
-        ({"argv": ["sh", "-c", "echo diverged; exit 3"]}, "exit status 3; it said:\ndiverged", True),
+        ({"argv": ["sh", "-c", "echo diverged; exit 3"]}, "exit status 3: diverged\nit said:\ndiverged", True),
         ({"argv": ["sh", "-c", "kill -SEGV $$"]}, "signal 11 (SIGSEGV)", True),
         ({"argv": ["true"], "products": ["a.raw"]}, "true did not write a.raw, and said nothing", True),
-        ({"argv": ["sh", "-c", ": > a"], "products": ["a"]}, "a: not what was written", True),
+        ({"argv": ["sh", "-c", ": > a"], "products": ["a"]}, "a is empty", True),
         ({"argv": ["echo", "x"], "measure": {"v": {"regex": "v=(.*)"}}}, "nothing in stdout matches", True),
         ({"argv": ["echo", "v=x"], "measure": {"v": {"regex": "v=(.*)"}}}, "v is no number: 'x'", True),
         ({"argv": ["true"], "measure": {"v": {"json": "o.json", "key": "a"}}}, "did not write o.json", True),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from campaign.analyse.convergence import analyse
-from campaign.analyse.ensemble import convergence, statistics
+from campaign.analyse.ensemble import settling, statistics
 
 
 @given(st.floats(0.5, 6), st.floats(-5, 5), st.floats(0.1, 3), st.sampled_from([1.5, 2.0, 3.0]))
@@ -86,8 +86,31 @@ def test_members_of_which_something_is_missing_are_left_out():
 
 
 def test_enough_members_are_those_after_which_it_stays_settled():
-    steady = convergence([10.0, 10.1, 9.9] * 40, 0.01)
+    steady = settling([10.0, 10.1, 9.9] * 40, 0.01)
     assert steady.enough is not None
     assert 2 <= steady.enough <= 10
-    assert convergence([1.0, -1.0] * 10, 0.01).enough is None
-    assert convergence([5.0, 5.0], 0.01).enough == 2
+    assert settling([1.0, -1.0] * 10, 0.01).enough is None
+    assert settling([5.0, 5.0], 0.01).enough == 2
+
+
+@pytest.mark.parametrize("mean", [0.0, 1e8, 1e9])
+def test_the_error_of_numbers_that_differ_little_is_right(mean):
+    values = np.random.default_rng(1).normal(mean, 1.0, 1000)
+    found = settling(values.tolist(), 1e-3)
+    assert found.standard_error[-1] == pytest.approx(values.std(ddof=1) / np.sqrt(1000), rel=1e-6)
+    assert found.mean[-1] == pytest.approx(values.mean(), rel=1e-12, abs=1e-9)
+
+
+def test_the_bootstrap_of_many_values_is_that_of_each():
+    rows = np.random.default_rng(2).normal(size=(20, 2500))
+    whole = statistics(rows)
+    one = statistics(rows[:, 2100])
+    assert whole.mean_low[2100] == pytest.approx(float(one.mean_low))
+    assert whole.mean_high[2100] == pytest.approx(float(one.mean_high))
+
+
+def test_what_converges_faster_than_any_order_is_called_steep():
+    found = analyse([4, 2, 1], [2.0, 1.0000001, 1.0]).best
+    assert (found.behaviour, found.order) == ("steep", None)
+    assert analyse([1e40, 1e20, 1.0], [3.0, 2.0, 1.5]).best.behaviour in ("monotone", "steep")
+    assert analyse([4, 2, 1], [1.0, 2.0, 4.0]).best.behaviour == "divergent"

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from campaign.config.designs import sample
-from campaign.errors import ConfigError
+from campaign.errors import ConfigError, UsageError
+from campaign.generators.function import Function
+from campaign.plan import make_plan
 from tests.conftest import load
 
 
@@ -84,14 +86,14 @@ def test_more_points_begin_with_the_same_ones(method):
         ("{parameters: {seed: [1, 2]}}", "design.parameters.seed", "means nothing else"),
         ("{parameters: {'a b': [1, 2]}}", "design.parameters.a b", "match"),
         ("{parameters: {}}", "design", "empty"),
-        ("{method: zip, parameters: {R: [1, 2], C: [1, 2, 3]}}", "design.together.0", "as many values"),
+        ("{method: zip, parameters: {R: [1, 2], C: [1, 2, 3]}}", "design.parameters", "as many values"),
         ("{parameters: {R: [1], C: [2]}, together: [[R, Z]]}", "design.together.0", "R, C"),
         ("{parameters: {R: [1], C: [2]}, together: [[R, R]]}", "design.together.0", "each parameter once"),
         ("{method: cases, cases: [{R: 1}, {C: 1}]}", "design.cases.1", "as in the first case"),
         ("{method: cases, cases: [{R: 1}, {R: 1}]}", "design.cases", "each case once"),
         ("{method: cases, cases: [{R: 1}, {R: a}]}", "design.cases", "one type"),
         ("{method: lhs, parameters: {R: '0:1'}}", "design", "samples"),
-        ("{method: lhs, samples: 9, parameters: {n: 'int:1:2'}}", "design.cases", "each case once"),
+        ("{method: cases, cases: [{a: 1}, {a: 1}]}", "design.cases", "each case once"),
         ("{method: grid, samples: 9, parameters: {n: 'int:1:2'}}", "design", "samples"),
         ("{method: latin, parameters: {R: '0:1'}}", "design.method", "'lhs'"),
     ],
@@ -114,4 +116,76 @@ def test_a_campaign_without_any_axis_is_refused(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text("campaign: {name: x}\ngenerator: idle\n")
     with pytest.raises(ConfigError, match="realizations, redshifts or a `design`"):
+        load(path)
+
+
+CLASH = """
+campaign: {{name: x}}
+design: {{parameters: {parameters}}}
+generator: function
+strategy: {{overrides: {{function: {{call: "math:hypot", returns: {returns}}}}}}}
+outputs: {{naming_scheme: {scheme}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("parameters", "returns", "scheme", "said"),
+    [
+        ("{value: [1, 2], y: [1]}", "{value: {}}", "hash", "two things are called 'value'"),
+        ("{x: [1, 2], y: [1]}", "{status: {}}", "hash", "two things are called 'status'"),
+        (
+            "{redshift: [0.1001, 0.1002], y: [1]}",
+            "{value: {}}",
+            "parameters",
+            "redshift 0.1001 and 0.1002 are both called z0.100",
+        ),
+        ("{x: [1, 2], y: [1]}", "{value: {}}", "'job_{{x}}'", ""),
+        ("{x: [1, 2], y: [1]}", "{value: {}}", "'job_{y}_{{x}}'", ""),
+        ("{redshift: [0.1001, 0.1002], y: [1]}", "{value: {}}", "sequential", ""),
+    ],
+)
+def test_names_are_distinct(tmp_path, parameters, returns, scheme, said):
+    path = tmp_path / "c.yaml"
+    path.write_text(CLASH.format(parameters=parameters, returns=returns, scheme=scheme))
+    if said:
+        with pytest.raises(UsageError, match=said):
+            make_plan(load(path), _Anything(), lambda _: True)
+        return
+    plan = make_plan(load(path), _Anything(), lambda _: True)
+    names = [plan.name(job) for job in range(plan.size)]
+    assert len(set(names)) == plan.size
+
+
+class _Anything(Function):
+    """A function of any parameters."""
+
+    def check(self, config, point):
+        """It takes them all."""
+
+
+def test_together_groups_and_a_parameter_of_the_same_name(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "campaign: {name: x}\ngenerator: function\n"
+        "design: {parameters: {a: [1, 2], b: [1, 2], c: [1, 2], d: [1, 2], case_0: [1, 2]}, together: [[a, b], [c, d]]}\n"
+    )
+    with pytest.raises(UsageError, match="two things are called 'case_0'"):
+        make_plan(load(path), _Anything(), lambda _: True)
+
+
+def test_integers_that_are_drawn_twice_are_one_case(designed):
+    (axis,) = designed("{method: lhs, samples: 9, parameters: {n: 'int:1:2'}}")
+    assert sorted(axis.varies[0].values) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [("{case_id: [1, 2]}", "a column of run_status.csv"), ("{n: 'int:1:100001'}", "100001 cases")],
+)
+def test_files_of_cases_have_columns_and_a_limit(tmp_path, parameters, said):
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        f"campaign: {{name: x}}\ngenerator: idle\ndesign: {{parameters: {parameters}}}\noutputs: {{artifacts: simorc}}\n"
+    )
+    with pytest.raises(ConfigError, match=said):
         load(path)

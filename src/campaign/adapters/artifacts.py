@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shutil
 import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -50,7 +51,10 @@ class ArtifactStore:
         if not sweep:
             return
         for path in [*self.staging.glob("*.tmp"), *Layout(self._root).unfinished.glob("*")]:
-            path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def seal(self, number: int, records: Sequence[Record], provenance: Mapping[str, Any]) -> Path:
         """Write the artifact of a batch to `staging/`, durably; returns its path."""

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import csv
+import filecmp
 import io
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from campaign import durable
+from campaign.authorship import MARK, US, is_our_result, is_our_status, put_aside
 from campaign.core.model import Outcome, Point, Record, State
 from campaign.layout import Layout
 
@@ -25,6 +27,9 @@ STATUS_WORDS = {State.COMPLETED: "completed", State.FAILED: "failed", State.TIME
 """What simorc calls a state; everything else is pending."""
 
 MESSAGE_MAX = 500
+
+Inputs = Callable[[int], tuple[Mapping[str, Any], Mapping[str, str]]]
+"""Of a job: what of its configuration is filled in, and the text of each file that it is given."""
 
 
 class Cases(Protocol):
@@ -56,13 +61,19 @@ class _Status:
     seconds: float | None = None
     message: str = ""
 
+    @property
+    def word(self) -> str:
+        """Its state as simorc has it."""
+        return STATUS_WORDS.get(self.state, "pending")
+
 
 class CaseFiles:
-    """Implements `ports.ResultStore` by files in the campaign's directory."""
+    """Implements `ports.ResultStore` by files in the campaign's directory. What others have put there is put aside, never lost."""
 
-    def __init__(self, root: Path, cases: Cases, head: Mapping[str, Any]) -> None:
+    def __init__(self, root: Path, cases: Cases, head: Mapping[str, Any], inputs: Inputs = lambda _: ({}, {})) -> None:
         """`head` is what `manifest.json` says: who made the campaign, from what, and how far its parameters reach."""
         self._root, self._cases, self._head, self._layout = root, cases, dict(head), Layout(root)
+        self._inputs = inputs
         self._told: dict[int, _Status] = {}
         self._known = False  # whether what earlier runs told is in memory
 
@@ -72,26 +83,36 @@ class CaseFiles:
         try:
             with (self._root / "run_status.csv").open(newline="") as file:
                 rows = list(csv.DictReader(file))
-            told = {int(row["case_id"]) - 1: _read(row) for row in rows if row["status"] != "pending"}
-        except (OSError, ValueError, KeyError):
+            jobs = json.loads((self._root / "campaign.json").read_text())["jobs"]
+            read = [_read(row, job["status"]) for row, job in zip(rows, jobs, strict=True)]
+        except (OSError, ValueError, KeyError, TypeError, csv.Error):
             return False
         there = {path.name for path in self._root.iterdir()}
-        wanted = {"metadata.csv", "campaign.json", "manifest.json", *(self._config(n).name for n in range(len(rows)))}
-        wanted |= {name for job in told for name in (self._layout.case(job).name, self._result(job).name)}
-        if len(rows) != self._cases.size or not wanted <= there:
+        told = {job: status for job, status in enumerate(read) if status.state is not State.PENDING}
+        wanted = {"metadata.csv", "manifest.json", *(self._config(job).name for job in range(len(read)))}
+        wanted |= {self._result(job).name for job, status in told.items() if status.state in STATUS_WORDS}
+        whole = len(read) == self._cases.size and wanted <= there
+        if not whole or not all(self._case(job).exists() for job in range(len(read))):
             return False
         self._told, self._known = told, True
         return True
 
     def create(self) -> None:
-        """Write what does not change: metadata, configurations, the manifest."""
+        """Write what does not change: metadata, configurations, inputs, the manifest. Every case is pending."""
         self._told, self._known = {}, True
         points = [self._cases.point(job) for job in range(self._cases.size)]
         names = list(points[0])
         rows = [[job + 1, self._result_path(job), *point.values()] for job, point in enumerate(points)]
         durable.write_bytes(self._root / "metadata.csv", _table(["case_id", "result_file", *names], rows))
         for job, point in enumerate(points):
-            self._write_small(self._config(job), {**self._cases.options(job), **point})
+            filled_in, files = self._inputs(job)
+            self._write_small(self._config(job), {**self._cases.options(job), **filled_in, **point})
+            for name, text in files.items():
+                path = self._layout.case(job) / name
+                if not path.exists():
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_text(text)
+            self._write_case(job, None)
         durable.write_json(self._root / "manifest.json", self._head)
 
     def publish(self) -> None:
@@ -110,27 +131,35 @@ class CaseFiles:
         self._consolidate()
 
     def _write_case(self, job: int, record: Record | None) -> None:
-        status = self._told[job]
-        case = {
+        """The files of one case; the result first, by which the status is known to be ours."""
+        status, jobs = self._told.get(job, _Status()), self._cases.size
+        ended = record is not None and status.state in STATUS_WORDS
+        case, result = self._case(job), self._result(job)
+        ours = is_our_status(self._layout, job, jobs), is_our_result(self._layout, job, jobs)
+        for path, mine in zip((case, result), ours, strict=True):
+            if not mine and ended:
+                put_aside(path)
+        if record is not None and ended:
+            self._write_small(result, {
+                MARK: US, "job_id": job, "name": record.name, "status": status.word, "timestamp_iso": status.ended_iso or None,
+                "state": status.state.word, "parameters": dict(record.point), "results": dict(record.measurements),
+                "duration_s": record.duration_s, "attempts": record.attempt, "seed": record.seed,
+                "products": [product.path for product in record.products], "error": status.message or None,
+            })  # fmt: skip
+        elif ours[1]:
+            result.unlink(missing_ok=True)
+        if not ours[0] and not ended:
+            return  # somebody has made it, and nobody has looked yet
+        self._write_small(case, {
             "case_id": job + 1,
-            "status": STATUS_WORDS.get(status.state, "pending"),
+            "status": status.word,
             "timestamp_iso": status.ended_iso or None,
             "simulation_duration": status.seconds,
             "result_file": self._result_name(job) or None if status.state in STATUS_WORDS else None,
             "error_message": status.message or None,
             "parameters": dict(self._cases.point(job)),
-        }
-        self._write_small(self._layout.case(job) / "run_status.json", case)
-        self._link(job, there=status.state is State.COMPLETED)
-        result = self._result(job)
-        if record is None or status.state not in STATUS_WORDS:
-            result.unlink(missing_ok=True)
-            return
-        self._write_small(result, {
-            "job_id": job, "name": record.name, "status": status.state.word, "parameters": dict(record.point),
-            "results": dict(record.measurements), "duration_s": record.duration_s, "attempts": record.attempt, "seed": record.seed,
-            "products": [product.path for product in record.products], "error": status.message or None,
         })  # fmt: skip
+        self._link(job, there=status.state is State.COMPLETED)
 
     def _consolidate(self) -> None:
         """`run_status.csv` and `campaign.json`, of all cases."""
@@ -138,10 +167,10 @@ class CaseFiles:
         rows, jobs = [], []
         for job in range(self._cases.size):
             status, point = self._told.get(job, _Status()), self._cases.point(job)
-            word = STATUS_WORDS.get(status.state, "pending")
             seconds = "" if status.seconds is None else round(status.seconds, 6)
             result = self._result_path(job) if status.state in STATUS_WORDS else ""
-            rows.append([job + 1, *point.values(), word, status.ended_iso, seconds, result, status.message])
+            message = " ".join(status.message.split())
+            rows.append([job + 1, *point.values(), status.word, status.ended_iso, seconds, result, message])
             jobs.append({
                 "job_id": job, "name": self._cases.name(job), "status": status.state.word, "parameters": dict(point),
                 "config": self._config(job).name, "result": self._result(job).name if status.state in STATUS_WORDS else None,
@@ -163,14 +192,21 @@ class CaseFiles:
         return f"{self._layout.case(job).name}/{name}" if name else ""
 
     def _link(self, job: int, *, there: bool) -> None:
-        """Let the result of a case be found in its directory; what somebody else has put there stays."""
+        """Let the result of a case be found in its directory; a file of the same bytes that somebody has put there stays."""
         if not (name := self._result_name(job)):
             return
-        link = self._layout.case(job) / name
+        link, result = self._layout.case(job) / name, self._root / self._cases.result(job)
         if link.is_symlink():
             link.unlink()
-        if there and not link.exists():
+        if not there:
+            return
+        if link.is_file() and not (result.is_file() and filecmp.cmp(link, result, shallow=False)):
+            put_aside(link)
+        if not link.exists():
             link.symlink_to(Path("..") / self._cases.result(job))
+
+    def _case(self, job: int) -> Path:
+        return self._layout.case(job) / "run_status.json"
 
     def _config(self, job: int) -> Path:
         return self._layout.case_config(job, self._cases.size)
@@ -194,10 +230,10 @@ def _status(state: State, record: Record | None) -> _Status:
     return _Status(state, ended.isoformat(timespec="seconds").replace("+00:00", "Z"), record.duration_s, message)
 
 
-def _read(row: Mapping[str, str]) -> _Status:
-    state = State.COMPLETED if row["status"] == "completed" else State.FAILED
+def _read(row: Mapping[str, str], word: str) -> _Status:
+    """How a case was told to be."""
     seconds = float(row["simulation_duration"]) if row["simulation_duration"] else None
-    return _Status(state, row["timestamp_iso"], seconds, row["error_message"])
+    return _Status(State[word.upper()], row["timestamp_iso"], seconds, row["error_message"])
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:

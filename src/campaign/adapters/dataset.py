@@ -102,7 +102,7 @@ class ZarrStore:
                 array = root.create_array(
                     coordinate.name, shape=values.shape, chunks=values.shape, dimension_names=[axis.name],
                     dtype=str if values.dtype.kind == "U" else values.dtype,
-                    compressors=[_codec()], attributes=_attributes(coordinate.units, coordinate.long_name),
+                    compressors=[_codec()], attributes=_attributes(coordinate.units, coordinate.long_name or coordinate.name),
                 )  # fmt: skip
                 array[:] = values
         for variable, role in self._declared():

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from campaign.authorship import is_our_result, is_our_status, told
 from campaign.core.design import is_meant
 from campaign.core.model import Point
 from campaign.errors import Code, FormatError, JobError
@@ -25,7 +26,7 @@ class Foreign:
     job: int
     sources: tuple[Path, ...] = ()  # the files that tell of it
     values: Mapping[str, Any] = field(default_factory=dict)
-    product: Path | None = None
+    products: tuple[Path, ...] = ()
     seconds: float | None = None  # how long it took
 
 
@@ -35,37 +36,41 @@ def find(layout: Layout, job: int, jobs: int, point: Point, names: Sequence[str]
     Looked for: `result_0000.json` and `case_1/run_status.json`. FormatError where a file can't be read or is of another job.
     """
     found = Foreign(job)
-    for path in (layout.case_result(job, jobs), layout.case(job) / "run_status.json"):
-        told = _told(path)
-        if told is None or str(told.get("status", "completed")).lower() not in DONE:
+    places = {layout.case_result(job, jobs): is_our_result, layout.case(job) / "run_status.json": is_our_status}
+    for path, is_ours in places.items():
+        if is_ours(layout, job, jobs):
             continue
-        _refuse_other(path, told, point)
-        seconds = told.get("duration_s", told.get("simulation_duration"))
+        said = _read(path)
+        if str(said.get("status", "completed")).lower() not in DONE:
+            continue
+        _refuse_other(path, said, point)
         found = Foreign(
             job,
             (*found.sources, path),
-            {**_values(told, names), **found.values},
-            found.product or _product(path, told, layout),
-            float(seconds) if isinstance(seconds, int | float) and seconds >= 0 else found.seconds,
+            {**_values(said, names), **found.values},
+            found.products or _products(path, said, layout),
+            _seconds(said) if found.seconds is None else found.seconds,
         )
     return found if found.sources else None
 
 
-def _told(path: Path) -> Mapping[str, Any] | None:
+def _read(path: Path) -> Mapping[str, Any]:
     try:
-        told = json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+        return told(path) or {}
     except (OSError, ValueError) as error:
         raise FormatError(Code.FORMAT_DAMAGED, f"{path} can't be read: {error}") from error
-    if not isinstance(told, Mapping):
-        raise FormatError(Code.FORMAT_DAMAGED, f"{path} holds no mapping")
-    return told
 
 
-def _refuse_other(path: Path, told: Mapping[str, Any], point: Point) -> None:
+def _seconds(said: Mapping[str, Any]) -> float | None:
+    seconds = said.get("duration_s", said.get("simulation_duration"))
+    if isinstance(seconds, int | float) and math.isfinite(seconds) and seconds >= 0:
+        return float(seconds)
+    return None
+
+
+def _refuse_other(path: Path, said: Mapping[str, Any], point: Point) -> None:
     """Refuse a result that names other parameters than the job has."""
-    parameters = told.get("parameters") or {}
+    parameters = said.get("parameters") or {}
     if not isinstance(parameters, Mapping):
         raise FormatError(Code.FORMAT_DAMAGED, f"{path}: `parameters` is no mapping")
     for name, value in parameters.items():
@@ -73,23 +78,26 @@ def _refuse_other(path: Path, told: Mapping[str, Any], point: Point) -> None:
             raise FormatError(Code.FORMAT_DAMAGED, f"{path} is of another job: {name} is {value}, not {point[name]}")
 
 
-def _values(told: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def _values(said: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The values, as they stand in a mapping of their own or among everything else."""
-    inside = next((told[key] for key in VALUES if isinstance(told.get(key), Mapping)), told)
+    inside = next((said[key] for key in VALUES if isinstance(said.get(key), Mapping)), said)
     return {name: inside[name] for name in names if name in inside}
 
 
-def _product(path: Path, told: Mapping[str, Any], layout: Layout) -> Path | None:
-    """The file that a result names: beside it, or from the campaign's directory on."""
-    products = told.get("products")
-    named = told.get("result_file") or (products[0] if isinstance(products, list) and products else None)
-    if named is None:
-        return None
+def _products(path: Path, said: Mapping[str, Any], layout: Layout) -> tuple[Path, ...]:
+    """The files that a result names: beside it, or from the campaign's directory on."""
+    listed = said.get("products")
+    named = [said["result_file"]] if said.get("result_file") else listed if isinstance(listed, list) else []
+    return tuple(_place(path, str(name), layout) for name in named)
+
+
+def _place(path: Path, name: str, layout: Layout) -> Path:
     try:
-        places = [layout.inside(str(path.parent.relative_to(layout.root) / str(named))), layout.inside(str(named))]
-    except JobError as error:
-        raise FormatError(Code.FORMAT_DAMAGED, f"{path}: {error.message}") from error
-    there = next((place for place in places if place.exists()), None)
+        places = [layout.inside(str(path.parent.relative_to(layout.root) / name)), layout.inside(name)]
+        there = next((place for place in places if place.exists()), None)
+    except (JobError, OSError, ValueError) as error:
+        why = error.message if isinstance(error, JobError) else str(error)[:200]
+        raise FormatError(Code.FORMAT_DAMAGED, f"{path}: {why}") from error
     if there is None:
-        raise FormatError(Code.FORMAT_DAMAGED, f"{path} names {named}, which is not there")
+        raise FormatError(Code.FORMAT_DAMAGED, f"{path} names {name}, which is not there")
     return there

@@ -9,7 +9,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 MARGIN = 0.15
-"""By which part of its width the promising region is widened on either side."""
+"""By which part of its width the box around the best cases is widened on either side."""
+
+SHRINK_MOST = 0.4
+"""The next region is at least this part of the present one, along each parameter: a few cases may mislead."""
+
+EDGE = 0.1
+"""The best case is at an edge of the region if it is nearer to it than this part of the width: then one looks beyond."""
+
+PER_PARAMETER = 3
+"""Cases that are kept for each parameter and for the value itself, at least: fewer tell nothing about a curved valley."""
+
+NARROWEST = 2
+"""Width of an interval of integers that can't be narrowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,16 +44,29 @@ class Interval:
     def _back(self, value: float) -> float:
         return math.exp(value) if self.log else value
 
-    def around(self, values: Sequence[float], within: Interval) -> Interval:
-        """The interval that holds `values` with a margin, but nothing outside `within`."""
-        scaled = [self._scaled(value) for value in values]
-        low, high = min(scaled), max(scaled)
+    def around(self, kept: Sequence[float], best: float, within: Interval) -> Interval:
+        """The next interval: around the values that are `kept`, beyond an edge where the `best` is, nowhere outside `within`."""
+        scaled = [self._scaled(value) for value in kept]
+        low, high, there = min(scaled), max(scaled), self._scaled(best)
         margin = MARGIN * max(high - low, self.width / 10)
-        low, high = self._back(low - margin), self._back(high + margin)
+        low, high = low - margin, high + margin
+        lack = (SHRINK_MOST * self.width - (high - low)) / 2
+        if lack > 0:
+            low, high = low - lack, high + lack
+        if there - self._scaled(self.low) < EDGE * self.width:
+            low = min(low, self._scaled(self.low) - self.width / 2)
+        if self._scaled(self.high) - there < EDGE * self.width:
+            high = max(high, self._scaled(self.high) + self.width / 2)
+        low, high = self._back(low), self._back(high)
         found = replace(self, low=max(within.low, low), high=min(within.high, high))
         if self.whole:
             return replace(found, low=float(math.floor(found.low)), high=float(math.ceil(found.high)))
         return found
+
+    @property
+    def is_narrowest(self) -> bool:
+        """Whether it can't be narrowed further: integers are whole."""
+        return self.whole and self.high - self.low <= NARROWEST
 
     def rule(self) -> str:
         """As it stands in a design."""
@@ -64,7 +89,7 @@ def best_of(points: Mapping[str, Sequence[float]], losses: Sequence[float]) -> t
     """(parameters, loss) of the lowest loss; ValueError where none is finite."""
     finite = np.asarray(losses, dtype=np.float64)
     if not np.isfinite(finite).any():
-        raise ValueError("no case of the round has a loss")
+        raise ValueError("no case has a loss")
     place = int(np.nanargmin(np.where(np.isfinite(finite), finite, np.nan)))
     return {name: values[place] for name, values in points.items()}, float(finite[place])
 
@@ -74,22 +99,24 @@ def promising(
     whole: Mapping[str, Interval],
     points: Mapping[str, Sequence[float]],
     losses: Sequence[float],
-    keep: float,
+    count: int,
 ) -> dict[str, Interval]:
-    """The region of the next round: around the best part `keep` of the cases, inside the `whole` of the first round."""
+    """The region of the next round: around the best `count` of all cases so far, those of earlier rounds included.
+
+    It is inside the `whole` of the first round, shrinks by a bounded part, and moves on where the best case is at an edge.
+    """
     numbers = np.asarray(losses, dtype=np.float64)
     finite = np.flatnonzero(np.isfinite(numbers))
     ranked = finite[np.argsort(numbers[finite], kind="stable")]
-    kept = ranked[: max(2, round(keep * len(ranked)))]
+    kept = [int(n) for n in ranked[: max(count, PER_PARAMETER * (len(region) + 1))]]
     return {
-        name: interval.around([points[name][int(n)] for n in kept], whole[name]) for name, interval in region.items()
+        name: interval.around([points[name][n] for n in kept], points[name][kept[0]], whole[name])
+        for name, interval in region.items()
     }
 
 
-def settled(rounds: Sequence[Round], tolerance: float) -> str:
-    """Why no further round is needed; empty where one is. `tolerance` is relative to the first region."""
-    last = rounds[-1]
-    widths = [last.region[name].width / rounds[0].region[name].width for name in last.region]
-    if max(widths) <= tolerance:
-        return f"every parameter is known to {tolerance:g} of its range"
+def settled(region: Mapping[str, Interval], whole: Mapping[str, Interval], tolerance: float) -> str:
+    """Why no further round is needed; empty where one is. `tolerance` is relative to the whole."""
+    if all(one.is_narrowest or one.width <= tolerance * whole[name].width for name, one in region.items()):
+        return f"the region is narrower than {tolerance:g} of the whole"
     return ""

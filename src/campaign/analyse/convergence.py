@@ -14,6 +14,10 @@ SAFETY = 1.25
 """Factor of the grid convergence index where three grids or more are compared."""
 
 ORDER_MAX = 20.0
+"""Differences that shrink by a higher order than this tell of something else than a discretisation: they are called steep."""
+
+LARGEST = 300.0
+"""Decimal digits of the largest power that is formed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class Triplet:
     coarse: Level
     medium: Level
     fine: Level
-    behaviour: str  # monotone, oscillatory, divergent, converged
+    behaviour: str  # monotone, oscillatory, divergent, converged, steep
     order: float | None  # observed; None where the differences tell none
     extrapolated: float | None  # the value for a size of zero, after Richardson
     relative_error: float | None  # |fine - medium| / |fine|
@@ -74,7 +78,8 @@ def _triplet(coarse: Level, medium: Level, fine: Level) -> Triplet:
     finer, coarser = medium.size / fine.size, coarse.size / medium.size
     order = _order(upper, lower, finer, coarser)
     if order is None:
-        return Triplet(coarse, medium, fine, "divergent", None, None, error, None, None, None)
+        behaviour = "divergent" if abs(upper) < abs(lower) or not upper else "steep"
+        return Triplet(coarse, medium, fine, behaviour, None, None, error, None, None, None)
     behaviour = "monotone" if upper * lower > 0 else "oscillatory"
     extrapolated = fine.value - lower / (finer**order - 1)
     gci_fine = None if error is None else SAFETY * error / (finer**order - 1)
@@ -94,7 +99,7 @@ def _order(upper: float, lower: float, finer: float, coarser: float) -> float | 
     def excess(order: float) -> float:
         return float(finer**order * (coarser**order - sign) / (finer**order - sign) - abs(ratio))
 
-    low, high = 1e-6, ORDER_MAX
+    low, high = 1e-6, min(ORDER_MAX, LARGEST / 2 / math.log10(max(finer, coarser)))
     if excess(low) >= 0 or excess(high) <= 0:
         return None
     for _ in range(100):

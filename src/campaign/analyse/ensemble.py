@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 PERCENTILES = (5.0, 16.0, 25.0, 50.0, 75.0, 84.0, 95.0)
 RESAMPLES = 2000
+COLUMNS = 1000
+"""Values that are resampled at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,16 @@ def statistics(values: npt.NDArray[Any], *, confidence: float = 0.95, seed: int 
 def _bootstrap(
     rows: npt.NDArray[np.float64], confidence: float, seed: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Ends of the interval in which the means of resampled members lie; one resample after another, so that memory is bounded."""
+    """Ends of the interval in which the means of resampled members lie; some columns after the others, so that memory is bounded."""
+    ends = [_bootstrap_some(rows[:, n : n + COLUMNS], confidence, seed) for n in range(0, rows.shape[1], COLUMNS)]
+    low, high = (np.concatenate(side) for side in zip(*ends, strict=True))
+    return low, high
+
+
+def _bootstrap_some(
+    rows: npt.NDArray[np.float64], confidence: float, seed: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """The same of some columns; members are resampled alike for all."""
     generator = np.random.default_rng(seed)
     means = np.empty((RESAMPLES, rows.shape[1]))
     for n in range(RESAMPLES):
@@ -68,7 +79,7 @@ def _bootstrap(
 
 
 @dataclass(frozen=True, slots=True)
-class Enough:
+class Settling:
     """How the mean settles with more members, in the order in which they are given."""
 
     members: tuple[int, ...]
@@ -77,23 +88,25 @@ class Enough:
     enough: int | None  # from how many members on the relative standard error stays below the tolerance
 
 
-def convergence(values: Sequence[float], tolerance: float, points: int = 50) -> Enough:
+def settling(values: Sequence[float], tolerance: float, points: int = 50) -> Settling:
     """Running mean of a scalar and its standard error; `tolerance` is relative to the mean."""
     rows = np.asarray(values, dtype=np.float64)
     rows = rows[np.isfinite(rows)]
     if len(rows) < 2:
         raise ValueError(f"{len(rows)} members are there; statistics need two")
     counts = np.arange(1, len(rows) + 1)
-    mean = np.cumsum(rows) / counts
-    variance = np.maximum(np.cumsum(rows**2) / counts - mean**2, 0) * counts / np.maximum(counts - 1, 1)
+    middle = rows.mean()
+    off = rows - middle  # numbers that differ little lose their difference when they are squared
+    mean = np.cumsum(off) / counts
+    variance = np.maximum(np.cumsum(off**2) / counts - mean**2, 0) * counts / np.maximum(counts - 1, 1)
+    mean += middle
     error = np.sqrt(variance / counts)
     error[0] = np.inf
-    with np.errstate(divide="ignore", invalid="ignore"):
-        settled = (error == 0) | (error <= tolerance * np.abs(mean))
+    settled = error <= tolerance * np.abs(mean)
     unsettled = np.flatnonzero(~settled)
     first = int(unsettled[-1]) + 2 if len(unsettled) else 2
     shown = np.unique(np.linspace(2, len(rows), min(points, len(rows) - 1)).astype(int)) - 1
-    return Enough(
+    return Settling(
         members=tuple((shown + 1).tolist()),
         mean=tuple(mean[shown].tolist()),
         standard_error=tuple(error[shown].tolist()),

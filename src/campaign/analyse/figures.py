@@ -72,7 +72,10 @@ def calibration(report: Mapping[str, Any]) -> Figure:
     panels[0].plot(numbers, [one["loss"] for one in rounds], "o-")
     positive = all(one["loss"] > 0 for one in rounds)
     panels[0].set(
-        xlabel="round", ylabel=f"loss ({report['metric']})", yscale="log" if positive else "linear", title="lowest loss"
+        xlabel="round",
+        ylabel=f"loss ({report['metric']})",
+        yscale="log" if positive else "linear",
+        title="best of each round",
     )
     for name, panel in zip(names, panels[1:], strict=True):
         low, high = ([one["region"][name][end] for one in rounds] for end in ("low", "high"))

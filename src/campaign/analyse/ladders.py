@@ -37,7 +37,8 @@ def ladders(
             raise ValueError(f"there is no other axis {dim!r}, but {', '.join(others) or 'none'}")
         kept = [n for n, value in enumerate(values.coords[dim].to_numpy().tolist()) if is_meant(value, wanted)]
         if not kept:
-            raise ValueError(f"{dim} has no value {wanted}")
+            known = ", ".join(map(str, values.coords[dim].to_numpy().tolist()[:20]))
+            raise ValueError(f"{dim} has no value {wanted}, but {known}")
         values = values.isel({dim: kept})
     found: list[Ladder] = []
     for place in itertools.product(*(range(values.sizes[dim]) for dim in others)):

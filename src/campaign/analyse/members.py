@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from campaign.analyse.ensemble import convergence, statistics
+from campaign.analyse.ensemble import settling, statistics
 from campaign.analyse.metric import metric_of
 from campaign.analyse.results import open_results
 
@@ -66,7 +66,7 @@ def _entry(rows: Any, confidence: float, tolerance: float) -> dict[str, Any]:
     }
     if rows.ndim > 1:
         return {**entry, "words": f"{found.members} members of {rows[0].size} values"}
-    settled = convergence(rows, tolerance)
+    settled = settling(rows, tolerance)
     entry["convergence"] = {
         "members": settled.members, "mean": settled.mean, "standard_error": settled.standard_error, "enough": settled.enough,
     }  # fmt: skip

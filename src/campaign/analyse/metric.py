@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,19 @@ if TYPE_CHECKING:
     import xarray
 
 
+STACKED = "all of its dimensions"
+"""A name that no axis has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a metric does over all jobs that completed."""
 
     metric: str
     units: str
-    completed: int  # jobs that have a value
+    completed: int  # jobs that have a value; of arrays, values that are there
     jobs: int
+    of: str  # what is counted: jobs, or values
     minimum: float
     maximum: float
     mean: float
@@ -48,15 +53,23 @@ def metric_of(results: xarray.Dataset, name: str, directory: Path) -> xarray.Dat
             action=f"name one of: {', '.join(measured) or 'none is measured'}",
         )
     found: xarray.DataArray = results[name]
+    if found.attrs.get("campaign_role") not in ("measurement", "execution"):
+        raise UsageError(
+            Code.CONFIG_INVALID, f"{name} is not measured", action=f"name one of: {', '.join(measured) or 'none is'}"
+        )
     if found.dtype.kind not in "fiub":
         raise UsageError(Code.CONFIG_INVALID, f"{name} is not a number", action=f"name one of: {', '.join(measured)}")
     return found.load()
 
 
-def summarise(values: xarray.DataArray, shown: int = 5) -> Summary:
-    """Statistics of a metric over all jobs, and the jobs at both ends; UsageError where no job has a value."""
+def summarise(values: xarray.DataArray, shown: int = 5, design: Collection[Any] = ()) -> Summary:
+    """Statistics of a metric over all jobs, and the jobs at both ends; UsageError where no job has a value.
+
+    `design` are the dimensions of the design; of a metric that has others, its values are counted.
+    """
+    design = design or values.dims
     name = str(values.name)
-    flat = values.stack(jobs=values.dims)
+    flat = values.stack({STACKED: values.dims})
     numbers = flat.to_numpy().astype(np.float64)
     there = np.flatnonzero(np.isfinite(numbers))
     if not len(there):
@@ -71,6 +84,7 @@ def summarise(values: xarray.DataArray, shown: int = 5) -> Summary:
         units=str(values.attrs.get("units", "1")),
         completed=len(there),
         jobs=len(numbers),
+        of="values" if set(values.dims) - set(design) else "jobs",
         minimum=float(numbers[ordered[0]]),
         maximum=float(numbers[ordered[-1]]),
         mean=float(numbers[there].mean()),

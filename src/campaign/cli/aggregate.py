@@ -23,15 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign aggregate`."""
-    from campaign.analyse.metric import metric, summarise
+    from campaign.analyse.metric import metric_of, summarise
+    from campaign.analyse.results import open_results
 
     directory = find_campaign(arguments.campaign).root
-    found = summarise(metric(directory, arguments.metric), arguments.show)
+    results = open_results(directory)
+    found = summarise(metric_of(results, arguments.metric, directory), arguments.show, results["status"].dims)
     if arguments.json:
         print(json.dumps(asdict(found)))
         return EXIT_DONE
     unit = "" if found.units == "1" else f" {found.units}"
-    print(f"{found.metric} of {found.completed} of {found.jobs} jobs:")
+    print(f"{found.metric} of {found.completed} of {found.jobs} {found.of}:")
     for word in ("minimum", "maximum", "mean", "std", "median"):
         print(f"  {word:<8} {getattr(found, word):.6g}{unit}")
     for word, jobs in (("lowest", found.lowest), ("highest", found.highest)):

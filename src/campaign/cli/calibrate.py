@@ -36,7 +36,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--keep", type=share, default=0.2, help="part of the cases around which the next round looks (default: 0.2)"
     )
     parser.add_argument(
-        "--tolerance", type=share, default=0.01, help="of a parameter's range, at which it is known (default: 0.01)"
+        "--tolerance",
+        type=share,
+        default=0.01,
+        help="of a parameter's range, below which the region is narrow enough (default: 0.01)",
     )
     parser.add_argument("--sampler", choices=("space-filling", "optuna"), default="space-filling")
     add_plot_argument(parser)
@@ -64,9 +67,9 @@ def command(arguments: argparse.Namespace) -> int:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result
             return run.command(own) != EXIT_RESUMABLE
 
-    found = calibrate(arguments.config, arguments.settings, search, run_round)
+    found = calibrate(arguments.config, arguments.settings, search, run_round, dry_run=arguments.dry_run)
     if found is None:
-        return EXIT_RESUMABLE
+        return EXIT_DONE if arguments.dry_run else EXIT_RESUMABLE
     directory = Path(read_config(arguments.config, arguments.settings)[0].directory)
     draw(arguments.plot, directory, f"calibration_{arguments.metric}", partial(figures.calibration, found))
     if arguments.json:

@@ -47,13 +47,17 @@ def command(arguments: argparse.Namespace) -> int:
     try:
         found = ladders(directory, arguments.metric, arguments.along, cells=arguments.cells, at=_chosen(arguments.at))
     except ValueError as error:
-        raise UsageError(Code.CONFIG_INVALID, str(error), action="name a ladder: --along PARAMETER") from error
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            str(error),
+            action="name a ladder by --along PARAMETER, and values of other axes by --at AXIS=VALUE",
+        ) from error
     report = {
         "metric": arguments.metric,
         "along": arguments.along,
         "ladders": [{"at": at, **_told(ladder)} for at, ladder in found],
     }
-    durable.write_json(directory / "convergence_analysis.json", report)
+    _keep(directory / "convergence_analysis.json", report)
     if arguments.json:
         print(json.dumps(report))
     else:
@@ -67,6 +71,16 @@ def command(arguments: argparse.Namespace) -> int:
         lambda: convergence(found, arguments.metric, arguments.along),
     )
     return EXIT_DONE
+
+
+def _keep(path: Path, report: Mapping[str, Any]) -> None:
+    """Write the analysis beside those of other metrics and other ladders."""
+    try:
+        known = json.loads(path.read_text())["analyses"]
+    except (OSError, ValueError, KeyError):
+        known = []
+    others = [one for one in known if (one["metric"], one["along"]) != (report["metric"], report["along"])]
+    durable.write_json(path, {"analyses": [*others, report]})
 
 
 def _chosen(pairs: list[str]) -> dict[str, str]:
@@ -101,6 +115,8 @@ def _print(at: Mapping[str, Any], ladder: Convergence) -> None:
         return
     order = "none" if best.order is None else f"{best.order:.3f}"
     print(f"  {best.behaviour}; observed order {order}")
+    if best.behaviour == "divergent":
+        print("  (where values count cells, so that a larger one is finer: --cells)")
     if best.extrapolated is not None:
         print(f"  extrapolated to size 0: {best.extrapolated:.8g}")
     if best.gci_fine is not None:

@@ -6,6 +6,7 @@ import argparse
 import json
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from campaign import durable
 from campaign.cli.pictures import add_plot_argument, draw
@@ -31,6 +32,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="report as JSON")
 
 
+def _known(path: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of an earlier report that was made in the same way."""
+    try:
+        before = json.loads(path.read_text())
+        same = all(before[key] == report[key] for key in ("over", "confidence", "tolerance"))
+        return dict(before["metrics"]) if same else {}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
 def command(arguments: argparse.Namespace) -> int:
     """`campaign ensemble`."""
     from campaign.analyse import figures
@@ -43,7 +54,8 @@ def command(arguments: argparse.Namespace) -> int:
         )
     except ValueError as error:
         raise UsageError(Code.CONFIG_INVALID, str(error), action="name an axis: --over AXIS") from error
-    durable.write_json(directory / "statistics.json", report)
+    path = directory / "statistics.json"
+    durable.write_json(path, {**report, "metrics": {**_known(path, report), **report["metrics"]}})
     for name, entries in report["metrics"].items():
         if any("convergence" in entry for entry in entries):
             draw(

@@ -16,6 +16,13 @@ from campaign.outcome import EXIT_DONE
 
 GENERATOR = "generator"
 TEMPLATES = ("quickstart", "production", "spice", "ladder", "calibration")
+NEXT = {
+    "ladder": "campaign run {0} && campaign converge {0} --metric x --along dt",
+    "calibration": "campaign calibrate {} --metric chi2",
+    "spice": "campaign run {0} && campaign aggregate {0} --metric fc",
+}
+"""What to type after a template is written, where it is more than to run it."""
+
 EPILOG = """templates:
   quickstart   mock galaxy catalogues in synthetic haloes, on this machine
   production   mock galaxy catalogues in AbacusSummit, at NERSC
@@ -33,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--template",
         choices=(*TEMPLATES, GENERATOR),
-        default="quickstart",
         help="what a new configuration starts from (default: quickstart)",
     )
     parser.add_argument(
@@ -45,11 +51,17 @@ def command(arguments: argparse.Namespace) -> int:
     """`campaign init`."""
     if arguments.template == GENERATOR:
         return _write_package(arguments.config)
+    if arguments.config.exists() and arguments.template:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"{arguments.config} exists, and would not be like the template",
+            action="name another file, or leave --template out, which lays out the campaign of this one",
+        )
     if not arguments.config.exists():
-        template = files("campaign.config") / "templates" / f"{arguments.template}.yaml"
-        arguments.config.write_text(template.read_text())
+        name = arguments.template or TEMPLATES[0]
+        arguments.config.write_text((files("campaign.config") / "templates" / f"{name}.yaml").read_text())
         print(
-            f"wrote {arguments.config}; next: campaign validate {arguments.config} && campaign run {arguments.config}"
+            f"wrote {arguments.config}; next: campaign validate {arguments.config} && {NEXT.get(name, 'campaign run {}').format(arguments.config)}"
         )
         return EXIT_DONE
     config, generator = opening.read_config(arguments.config, arguments.settings)

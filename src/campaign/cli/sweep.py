@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from campaign import run
+from campaign import durable, run
 from campaign.config.source import yaml_text
 from campaign.core import ranges
+from campaign.core.identity import slug
 from campaign.errors import Code, UsageError
+from campaign.opening import lay_out, read_config
 
 EPILOG = f"""values of a parameter: {ranges.FORMS}
 {{{{ R }}}} in arguments and template files stands for the parameter R, {{{{ seed }}}} for the seed of the job.
@@ -24,9 +28,11 @@ The same command goes on where it stopped; the configuration that it wrote can b
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
+    parser.usage = "campaign sweep --params NAME:VALUES [--params ...] [OPTIONS] -- PROGRAM [ARGUMENT ...]"
     parser.add_argument(
-        "--params", action="append", required=True, metavar="NAME:VALUES", help="a parameter and its values"
-    )
+        "--params", action="append", required=True, metavar="NAME:VALUES",
+        help="a parameter and its values; once for each; NAME[UNITS] where it has units",
+    )  # fmt: skip
     parser.add_argument("--name", help="name of the campaign (default: that of the program)")
     parser.add_argument(
         "--method", choices=("grid", "zip", "lhs", "sobol", "halton"), default="grid", help="how parameters combine"
@@ -39,7 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--file", action="append", default=[], metavar="NAME=TEMPLATE", help="an input file and its template"
     )
     parser.add_argument("--product", action="append", default=[], metavar="NAME", help="a file that is kept")
-    parser.add_argument("--measure", action="append", default=[], metavar="NAME=WHAT", help="a value for the dataset")
+    parser.add_argument(
+        "--measure", action="append", default=[], metavar="NAME=WHAT",
+        help="a value for the dataset, of a program; NAME[UNITS] where it has units",
+    )  # fmt: skip
+    parser.add_argument(
+        "--returns", action="append", default=[], metavar="NAME",
+        help="an entry of the mapping that a function returns; NAME[UNITS] where it has units (default: it returns one value)",
+    )  # fmt: skip
     parser.add_argument("--naming", default=None, help="sequential, parameters, hierarchical, hash, or a naming scheme")
     parser.add_argument("--write", type=Path, metavar="FILE", help="the configuration (default: NAME.yaml)")
     run.add_run_arguments(parser)
@@ -48,21 +61,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """`campaign sweep`."""
     document = document_of(arguments)
-    path: Path = arguments.write or Path(f"{document['campaign']['name']}.yaml")
+    path: Path = arguments.write or Path(f"{slug(document['campaign']['name'])}.yaml")
     text = yaml_text(document, "Written by `campaign sweep`; campaign run FILE goes on with it.")
     if path.exists() and path.read_text() != text:
         raise UsageError(
             Code.CONFIG_CHANGED, f"{path} is there and says something else",
-            action="name another file (--write FILE), another campaign (--name NAME), or run the file that is there",
+            action=f"run it (campaign run {path}), delete it, or name another campaign (--name NAME) or file (--write FILE)",
         )  # fmt: skip
-    path.write_text(text)
+    with tempfile.TemporaryDirectory() as scratch:
+        arguments.config = Path(scratch) / path.name
+        arguments.config.write_text(text)
+        if arguments.dry_run:
+            return run.command(arguments)
+        lay_out(*read_config(arguments.config, arguments.settings))  # or nothing is written
+    durable.write_bytes(path, text.encode())
     arguments.config = path
     return run.command(arguments)
 
 
 def document_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration that a command line asks for; UsageError where it can't be read."""
-    design: dict[str, Any] = {"method": arguments.method, "parameters": dict(map(_parameter, arguments.params))}
+    design: dict[str, Any] = {
+        "method": arguments.method,
+        "parameters": _once("--params", map(_parameter, arguments.params)),
+    }
     if arguments.samples is not None:
         design["samples"] = arguments.samples
     science: dict[str, Any] = {"seed": arguments.seed}
@@ -89,15 +111,20 @@ def _generator(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], str]
             Code.CONFIG_INVALID, "nothing to run" if not argv else "both a program and a function",
             action="put the program and its arguments behind --, or give --function MODULE:FUNCTION",
         )  # fmt: skip
-    measures = dict(map(_measure, arguments.measure))
+    measures = _once("--measure", map(_measure, arguments.measure))
+    returns = _once("--returns", ((name, units) for name, units in map(_named, arguments.returns)))
+    if returns and not arguments.function:
+        raise UsageError(Code.CONFIG_INVALID, "--returns belongs to --function", action="use --measure with a program")
     if arguments.function:
         options: dict[str, Any] = {"call": arguments.function}
         if measures:
             raise UsageError(
                 Code.CONFIG_INVALID,
                 "--measure belongs to a program",
-                action="let the function return a value, or a mapping",
+                action="let the function return a value, or a mapping and --returns NAME for each of its entries",
             )
+        if returns:
+            options["returns"] = returns
         return "function", options, arguments.function.rpartition(":")[2]
     options = {"argv": argv}
     if arguments.file:
@@ -111,13 +138,30 @@ def _generator(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], str]
     return "command", options, Path(argv[0]).stem
 
 
-def _parameter(text: str) -> tuple[str, str]:
-    name, colon, values = text.partition(":")
-    if not colon or not name.strip():
+def _once(option: str, pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """What an option says by name; UsageError where it says something twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UsageError(Code.CONFIG_INVALID, f"{option} names {name} twice", action="give all values at once")
+        found[name] = value
+    return found
+
+
+def _named(text: str) -> tuple[str, dict[str, str]]:
+    """(name, its units if there are any) of `NAME` or `NAME[UNITS]`."""
+    name, bracket, units = text.strip().partition("[")
+    return name.strip(), {"units": units.rstrip().removesuffix("]")} if bracket else {}
+
+
+def _parameter(text: str) -> tuple[str, Any]:
+    head, colon, values = text.partition(":")
+    name, units = _named(head)
+    if not colon or not name:
         raise UsageError(
             Code.CONFIG_INVALID, f"--params {text[:80]}: not NAME:VALUES", action=f"values are: {ranges.FORMS}"
         )
-    return name.strip(), values
+    return name, {"values": values, **units} if units else values
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:
@@ -129,21 +173,22 @@ def _pair(text: str, option: str) -> tuple[str, str]:
 
 def _measure(text: str) -> tuple[str, dict[str, Any]]:
     """A measurement as the configuration has it."""
-    name, what = _pair(text, "--measure")
+    head, what = _pair(text, "--measure")
+    name, units = _named(head)
     kind, _, rest = what.partition(":")
     first, _, second = rest.partition(":")
     match kind:
         case "json":
-            return name, {"json": first, "key": second}
+            return name, {"json": first, "key": second, **units}
         case "csv":
-            return name, {"csv": first, "column": second}
+            return name, {"csv": first, "column": second, **units}
         case "regex":
-            return name, {"regex": rest}
+            return name, {"regex": rest, **units}
         case "raw":
             vector, _, reduce = second.partition(":")
-            return name, {"raw": first, "vector": vector, **({"reduce": reduce} if reduce else {})}
+            return name, {"raw": first, "vector": vector, **({"reduce": reduce} if reduce else {}), **units}
         case "python":
-            return name, {"python": rest}
+            return name, {"python": rest, **units}
     raise UsageError(
         Code.CONFIG_INVALID, f"--measure {text[:80]}: {kind!r} is no kind of measurement",
         action="use json, csv, regex, raw or python; see campaign sweep --help",

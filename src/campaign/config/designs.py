@@ -13,12 +13,12 @@ import numpy.typing as npt
 from campaign.config.schema import DRAWN, DesignSection, ParameterSection
 from campaign.config.source import Path_, shown
 from campaign.core import ranges
-from campaign.core.model import Axis, Scalar
+from campaign.core.model import BOOKKEEPING, Axis, Scalar
 
 CASE = "case"
 """Dimension of cases, where parameters do not span a grid."""
 
-SAVED = frozenset({"status", "attempt", "batch", "start_time", "duration", "node", "seed", "task_fingerprint", "product", "product_sha256", "error_code", CASE, "job", "name", "version"})  # fmt: skip
+SAVED = frozenset({*BOOKKEEPING, CASE, "job", "name", "version"})
 """Words that mean something else in the dataset or in names."""
 
 Complain = Callable[[Path_, str, str], None]
@@ -34,8 +34,9 @@ def designed(section: DesignSection, seed: int, complain: Complain) -> list[Axis
     if section.method in DRAWN:
         return _drawn(section, {name: values for name, values in found.items() if values is not None}, seed, complain)
     axes = [axis for name, values in found.items() if values and (axis := _axis(section, name, values, complain))]
-    groups = [list(section.parameters)] if section.method == "zip" else section.together
-    return _grouped(axes, groups, complain)
+    if section.method == "zip":
+        return _grouped(axes, [list(section.parameters)], ("design", "parameters"), complain)
+    return _grouped(axes, section.together, ("design", "together"), complain)
 
 
 def _values(name: str, given: object, complain: Complain) -> ranges.Values | None:
@@ -66,13 +67,13 @@ def _described(section: DesignSection, axis: Axis) -> Axis:
     return Axis(axis.name, axis.values, known.units, known.long_name)
 
 
-def _grouped(axes: Sequence[Axis], groups: Sequence[Sequence[str]], complain: Complain) -> list[Axis]:
+def _grouped(axes: Sequence[Axis], groups: Sequence[Sequence[str]], where: Path_, complain: Complain) -> list[Axis]:
     """The axes, those of a group as one; a group stands where the first of its parameters stood."""
     known = {axis.name: axis for axis in axes}
     times = Counter(name for group in groups for name in group)
     group_of: dict[str, int] = {}
     for n, group in enumerate(groups):
-        place: Path_ = ("design", "together", n)
+        place: Path_ = (*where, n) if where[-1] == "together" else where
         unknown = [name for name in group if name not in known]
         if unknown:
             complain(place, f"unknown parameter {unknown[0]!r}", ", ".join(known))
@@ -137,7 +138,8 @@ def _drawn(
         )
         return []
     columns = {name: _levels(values).at(places[:, n]) for n, (name, values) in enumerate(parameters.items())}
-    return _distinct(columns, section, complain)
+    kept = list(dict.fromkeys(zip(*columns.values(), strict=True)))  # integers may be drawn twice: once is enough
+    return _distinct(dict(zip(columns, zip(*kept, strict=True), strict=True)), section, complain)
 
 
 def _levels(values: ranges.Values) -> ranges.Values:

@@ -42,6 +42,12 @@ from campaign.core.model import (
 from campaign.core.policy import RULES
 from campaign.errors import ConfigError, Problem
 
+CASES_MAX = 100_000
+"""Cases for each of which there are files."""
+
+CASE_COLUMNS = frozenset({"case_id", "timestamp_iso", "simulation_duration", "result_file", "error_message"})
+"""Columns of the tables of cases beside the parameters and the status."""
+
 MACHINES = Path(__file__).parent / "machines"
 
 
@@ -139,6 +145,7 @@ class _Freezer:
         axes = self._axes(document)
         self._check_order(axes)
         self._check_realizations(axes)
+        self._check_case_files(axes)
         resources = self._resources()
         options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
         self._check_shapes(overrides, resources.shape)
@@ -221,9 +228,9 @@ class _Freezer:
         names = Counter(parameter.name for axis in axes for parameter in axis.parameters)
         for name in [name for name, times in names.items() if times > 1]:
             self._complain(("design", "parameters", name), "an axis that is there already", "another name")
-        if not axes:
+        if not axes and document.design is None:
             self._complain(("science", "realizations"), "nothing", "realizations, redshifts or a `design`")
-        elif (size := math.prod(len(axis.values) for axis in axes)) > MAX_JOBS:
+        if (size := math.prod(len(axis.values) for axis in axes)) > MAX_JOBS:
             self._complain(("science", "realizations"), f"{size} jobs", f"at most {MAX_JOBS}")
         return tuple(axes)
 
@@ -251,13 +258,30 @@ class _Freezer:
             self._complain(("execution", "duration_axis"), shown(learned), ", ".join(names), nearest(learned, names))
 
     def _check_realizations(self, axes: tuple[Axis, ...]) -> None:
-        """Refuse what needs realizations where there are none."""
-        if "realization" in {axis.name for axis in axes}:
+        """Refuse what needs realizations where there are none, or not so many."""
+        rule, count = self._document.execution.enough, {axis.name: len(axis.values) for axis in axes}.get("realization")
+        if count is not None:
+            if rule is not None and rule.realizations > count:
+                place = ("execution", "enough", "realizations")
+                self._complain(place, shown(rule.realizations), f"at most {count}: there are no more")
             return
         if self._document.execution.missing_input == "skip_realization":
             self._complain(("execution", "missing_input"), "skip_realization, and no realizations", "skip_job, refuse")
-        if self._document.execution.enough is not None:
+        if rule is not None:
             self._complain(("execution", "enough"), "a rule about realizations", "nothing, or set science.realizations")
+
+    def _check_case_files(self, axes: tuple[Axis, ...]) -> None:
+        """Refuse files for each case where there are too many cases, or where a parameter is called like a column."""
+        if self._document.outputs.artifacts is None:
+            return
+        if (size := math.prod(len(axis.values) for axis in axes)) > CASES_MAX:
+            self._complain(
+                ("outputs", "artifacts"), f"{size} cases", f"at most {CASES_MAX}: the dataset holds any number"
+            )
+        for parameter in (parameter for axis in axes for parameter in axis.parameters):
+            if parameter.name in CASE_COLUMNS:
+                place = ("design", "parameters", parameter.name)
+                self._complain(place, "a column of run_status.csv", "another name, or no outputs.artifacts")
 
     def _resources(self) -> Resources:
         asked, machine = self._document.resources, self._machine

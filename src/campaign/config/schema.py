@@ -202,7 +202,9 @@ Policed = Literal[
 class EnoughSection(_Section):
     """When a run ends although jobs are left: enough realizations have completed at every point of the other axes."""
 
-    realizations: Annotated[int, Field(ge=2, le=MAX_JOBS, description="at each point, at least")] = 2
+    realizations: Annotated[
+        int, Field(ge=2, le=MAX_JOBS, description="at each point, at least; a few that agree by chance prove nothing")
+    ] = 30
     metric: Annotated[str | None, Field(description="measured variable whose mean is to be known")] = None
     tolerance: Annotated[
         float | None, Field(gt=0, lt=1, description="standard error of that mean, relative to it, at most")

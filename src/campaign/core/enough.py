@@ -23,11 +23,7 @@ class Sufficiency:
         self._squares = np.zeros(points)  # sum of squared deviations from the mean
         self._settled = np.zeros(points, bool)
         self._unsettled = points
-
-    @property
-    def reached(self) -> bool:
-        """Whether every point has enough."""
-        return self._unsettled == 0
+        self.reached = False  # whether every point has had enough at once: what comes in afterwards does not undo that
 
     def suffices(self, record: Record) -> bool:
         """Take in a job that has completed; whether every point has enough."""
@@ -46,6 +42,7 @@ class Sufficiency:
         settled = self._is_settled(point)
         self._unsettled -= int(settled) - int(self._settled[point])
         self._settled[point] = settled
+        self.reached = self.reached or self._unsettled == 0
 
     def _is_settled(self, point: int) -> bool:
         count = self._count.item(point)

@@ -83,19 +83,24 @@ NAMINGS = {"sequential": "job_{job}", "parameters": "{parameters}", "hash": "job
 DISTINCT = frozenset({"job", "hash", "parameters"})
 """Fields of a naming scheme each of which tells every job from every other."""
 
-WORD_MAX = 40
+WORD_MAX, WORD_DIGITS = 40, 16
+"""Characters of a text that stand in a name, and digits of its hash where these are not all of it."""
 
 
 @lru_cache(maxsize=1 << 16, typed=True)
 def axis_word(axis: str, value: Scalar) -> str:
     """How a value stands in a name: `r0003`, `z1.100`, `dt_0.001`; text that file systems may not like, with a hash of it."""
-    template = AXIS_WORDS.get(axis)
-    if template:
-        return template.format(value)
+    if axis in AXIS_WORDS and isinstance(value, float if axis == "redshift" else int):
+        return AXIS_WORDS[axis].format(value)
     if not isinstance(value, str):
         return f"{axis}_{value}"
     plain = re.sub(r"[^A-Za-z0-9.+-]+", "-", value)[:WORD_MAX].strip(".-")
-    return f"{axis}_{plain}" if plain and plain == value else f"{axis}_{plain or 'text'}-{_sha256(value)[:8]}"
+    return f"{axis}_{plain}" if plain and plain == value else f"{axis}_{plain or 'text'}-{_sha256(value)[:WORD_DIGITS]}"
+
+
+def may_agree(parameter: Axis) -> bool:
+    """Whether two values of it may have one word: numbers are written with all their digits, but for redshifts."""
+    return parameter.name == "redshift" or any(isinstance(value, str) for value in parameter.values)
 
 
 def product_stem(scheme: str, point: Point, words: Mapping[str, str]) -> str:
@@ -123,6 +128,16 @@ def naming_scheme(asked: str | None, axes: Sequence[str]) -> str:
     return NAMINGS.get(asked, asked)
 
 
+def numbers_jobs(scheme: str) -> bool:
+    """Whether the scheme tells jobs apart by number or hash, whatever their parameters are."""
+    return bool(_fields(scheme) & {"job", "hash"})
+
+
+def _fields(scheme: str) -> frozenset[str]:
+    """Names in braces; doubled braces are none."""
+    return frozenset(name for _, name, _, _ in Formatter().parse(scheme) if name is not None)
+
+
 @lru_cache(maxsize=16)
 def _template(scheme: str, axes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """(template for %, fields that it takes) of `scheme` with directories before it, and behind it the axes that it leaves out.
@@ -130,8 +145,8 @@ def _template(scheme: str, axes: tuple[str, ...]) -> tuple[str, tuple[str, ...]]
     A field that reaches into another, such as `{name.upper}`, is one that nobody knows.
     """
     directories = [f"{{{axis}}}/" for axis in axes if axis in AXIS_DIRECTORIES]
-    distinct = any(f"{{{field}}}" in scheme for field in DISTINCT)
-    left_out = [f"_{{{a}}}" for a in axes if not (distinct or f"{{{a}}}" in scheme or a in AXIS_DIRECTORIES)]
+    known = _fields(scheme)
+    left_out = [f"_{{{a}}}" for a in axes if not (known & DISTINCT or a in known or a in AXIS_DIRECTORIES)]
     parsed = list(Formatter().parse("".join([*directories, scheme, *left_out])))
     names = tuple(name for _, name, _, _ in parsed if name is not None)
     return "".join(text.replace("%", "%%") + ("" if name is None else "%s") for text, name, _, _ in parsed), names

@@ -280,6 +280,12 @@ class Rule:
     another_node: bool = False  # whether the next attempt avoids the nodes of this one
 
 
+BOOKKEEPING = (
+    "status", "attempt", "batch", "start_time", "duration", "node", "seed", "task_fingerprint", "product", "product_sha256", "error_code",
+)  # fmt: skip
+"""What the dataset says of each job beside what is measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Enough:
     """When a run may end although jobs are left."""

@@ -14,7 +14,7 @@ from campaign.core.model import Scalar
 DIGITS = 12
 """Significant digits of a value that is computed, so that a tenth of 0.3 is written as 0.03."""
 
-VALUES_MAX, TEXT_MAX = 10_000_000, 1000
+VALUES_MAX, TEXT_MAX, INTEGER_MAX = 10_000_000, 1000, 2**63
 
 FORMS = (
     "A,B,C  START:STOP:COUNT  log:START:STOP:COUNT  int:START:STOP[:STEP]  ladder:FIRST:RATIO:LEVELS, "
@@ -51,14 +51,17 @@ class Range:
         """Evenly spaced values; ValueError where nobody said how many."""
         if self.count is None:
             raise ValueError(f"how many values: {self.start:g}:{self.stop:g}:COUNT")
-        return self.at(np.linspace(0.0, 1.0, self.count))
+        inner = self.at(np.linspace(0.0, 1.0, self.count))[1:-1]
+        return _distinct((self.start, *inner, self.stop))
 
-    def at(self, u: npt.NDArray[np.float64]) -> tuple[Scalar, ...]:
+    def at(self, u: npt.NDArray[np.float64]) -> tuple[float, ...]:
         """The values at places `u` in [0, 1], (n,)."""
         if self.log:
             first, last = math.log(self.start), math.log(self.stop)
             return _rounded(np.exp(first + u * (last - first)))
-        return _rounded(self.start + u * (self.stop - self.start))
+        span, largest = abs(self.stop - self.start), max(abs(self.start), abs(self.stop))
+        more = math.ceil(math.log10(min(largest / span, 1e6))) if span else 0
+        return _rounded(self.start + u * (self.stop - self.start), DIGITS + more)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ class Ladder:
         made = [self.first * self.ratio**level for level in range(self.levels)]
         if isinstance(self.first, int) and all(float(value).is_integer() for value in made):
             return tuple(int(value) for value in made)
-        return _rounded(np.asarray(made))
+        return _distinct(_rounded(np.asarray(made)))
 
     def at(self, u: npt.NDArray[np.float64]) -> tuple[Scalar, ...]:
         """The values at places `u` in [0, 1), (n,): each takes an equal part."""
@@ -130,6 +133,8 @@ def choice(given: Sequence[Scalar]) -> Choice:
         raise ValueError(f"{twice[0] if twice else 'a value'} is there twice")
     if any(isinstance(value, float) and not math.isfinite(value) for value in values):
         raise ValueError("a value is not finite")
+    if any(isinstance(value, int) and abs(value) >= INTEGER_MAX for value in values):
+        raise ValueError("an integer has 63 bits at most")
     longest = max((len(value) for value in values if isinstance(value, str)), default=0)
     if longest > TEXT_MAX:
         raise ValueError(f"a value of {longest:,} characters; a text has at most {TEXT_MAX:,} characters")
@@ -156,6 +161,8 @@ def integers(numbers: Sequence[float]) -> Integers:
     found = Integers(*whole)
     if found.step < 1 or found.stop < found.start:
         raise ValueError(f"no integer from {found.start} to {found.stop} in steps of {found.step}")
+    if max(abs(found.start), abs(found.stop)) >= INTEGER_MAX:
+        raise ValueError("an integer has 63 bits at most")
     if (found.stop - found.start) // found.step >= VALUES_MAX:
         raise ValueError(f"more than {VALUES_MAX:,} integers")
     return found
@@ -220,6 +227,13 @@ def _whole(number: float) -> int:
     raise ValueError(f"{number:g} is not a whole number")
 
 
-def _rounded(values: npt.NDArray[np.float64]) -> tuple[Scalar, ...]:
-    """Values as a person would write them."""
-    return tuple(float(f"{value:.{DIGITS}g}") for value in values.tolist())
+def _rounded(values: npt.NDArray[np.float64], digits: int = DIGITS) -> tuple[float, ...]:
+    """Values as a person would write them, with so many digits."""
+    return tuple(float(f"{value:.{min(max(digits, DIGITS), 17)}g}") for value in values.tolist())
+
+
+def _distinct(values: tuple[float, ...]) -> tuple[float, ...]:
+    """The values; ValueError where two of them are the same number."""
+    if len(set(values)) < len(values):
+        raise ValueError(f"{len(values):,} values from {values[0]:g} to {values[-1]:g} are no distinct numbers")
+    return values

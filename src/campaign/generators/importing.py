@@ -41,5 +41,7 @@ def _of_file(path: Path) -> Any:
         raise ImportError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses and pickle look for it
+    if (beside := str(path.parent)) not in sys.path:
+        sys.path.append(beside)  # it may import its neighbours, now or later
     spec.loader.exec_module(module)
     return module

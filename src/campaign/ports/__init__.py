@@ -1,7 +1,7 @@
 """What the steps need from the world, as protocols; `testing` holds the contract suite of each."""
 
 from campaign.ports.cluster import Cluster, Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
-from campaign.ports.generator import Filing, Generator, Preloading, Reading, Staged
+from campaign.ports.generator import Filing, Generator, Preloading, Producing, Reading, Rendering, Staged
 from campaign.ports.progress import Progress
 from campaign.ports.slots import Clock, Journal, Launcher, Process, Supervisor
 from campaign.ports.storage import Artifacts, Batch, Begun, Commit, Committer, Journals, Ledger, ResultStore
@@ -29,8 +29,10 @@ __all__ = [
     "NodeLost",
     "Preloading",
     "Process",
+    "Producing",
     "Progress",
     "Reading",
+    "Rendering",
     "ResultStore",
     "Staged",
     "Supervisor",

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from campaign.core.model import Point, Task, Variable
 
 
-class Generator(Protocol):
+class Producing(Protocol):
+    """What an attempt needs of a generator."""
+
+    version: str
+
+    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
+        """What each job adds to the dataset."""
+
+    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
+        """Write the product, if there is one, to `target` and return the values of `variables`; name each phase as it begins.
+
+        A target that is to be a directory is there, and empty.
+        """
+
+    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
+        """Prove the closed product complete; JobError where it is not."""
+
+
+class Generator(Producing, Protocol):
     """Turns one job into products and measurements; found by the entry points `campaign.generators`."""
 
     name: str
-    version: str
     options: Any  # a pydantic model class: the options that a user may set
     incidental: tuple[str, ...]  # options that don't decide the result, such as where the input lies
     parallel: bool  # whether a job may have several ranks, on each of which `generate` is called
@@ -33,23 +50,11 @@ class Generator(Protocol):
     def inputs(self, config: Mapping[str, Any], point: Point) -> tuple[str, ...]:
         """Paths that must exist before the job can run."""
 
-    def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
-        """What each job adds to the dataset."""
-
     def environment(self, directory: str) -> dict[str, str]:
         """Environment variables of the processes that run jobs of the campaign in `directory`."""
 
     def warm_up(self, config: Mapping[str, Any]) -> None:
         """Import and prepare what every job needs; called once in each slot process."""
-
-    def generate(self, task: Task, target: Path, phase: Callable[[str], None]) -> Mapping[str, Any]:
-        """Write the product, if there is one, to `target` and return the values of `variables`; name each phase as it begins.
-
-        A target that is to be a directory is there, and empty.
-        """
-
-    def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
-        """Prove the closed product complete; JobError where it is not."""
 
 
 @runtime_checkable
@@ -85,8 +90,16 @@ class Staged(Protocol):
 class Reading(Protocol):
     """What a generator has beside the rest that can measure a product which somebody else has made."""
 
-    def read(self, task: Task, product: Path) -> Mapping[str, Any]:
-        """The values of `variables`; JobError where they can't be read of it."""
+    def read(self, task: Task, product: Path, names: Sequence[str]) -> Mapping[str, Any]:
+        """The values of these `variables`; JobError where one can't be read of it."""
+
+
+@runtime_checkable
+class Rendering(Protocol):
+    """What a generator has beside the rest that can say beforehand what a job is given."""
+
+    def rendered(self, task: Task) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """(what of the configuration is filled in for this job, the text of each input file by its name)."""
 
 
 @runtime_checkable

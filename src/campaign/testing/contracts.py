@@ -64,6 +64,9 @@ class GeneratorContract:
 
     def test_it_is_found_by_its_entry_point(self, generator: Generator) -> None:
         found = {point.name: point for point in entry_points(group="campaign.generators")}
+        assert generator.name in found, (
+            f"no package is installed that has an entry point {generator.name!r}: pip install -e ."
+        )
         assert isinstance(generator, found[generator.name].load())
 
     def test_its_options_have_defaults_survive_json_and_refuse_the_unknown(self, generator: Generator) -> None:
@@ -123,8 +126,9 @@ class GeneratorContract:
     ) -> None:
         task, target = example_task(generator, config, point), _target(tmp_path, "product", generator.suffix(config))
         measured = generator.generate(task, target, lambda _: None)
-        if not files_of(target):
+        if not generator.suffix(config):
             return
+        assert files_of(target), "generate returned without writing its target"
         for path in files_of(target):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 8])
         try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,9 @@ from campaign.generators.declaring import declared
 if TYPE_CHECKING:
     from jinja2 import Template
 
-FIELDS = ("seed", "name", "job")
+logger = logging.getLogger("campaign")
+
+EXAMPLE = {"seed": 1, "name": "job_0000", "job": 0}
 """What may be filled in beside the parameters."""
 
 
@@ -57,9 +61,12 @@ class Command:
     def check(self, config: Mapping[str, Any], point: Point) -> None:
         """Refuse templates that can't be filled in for any job."""
         try:
-            _filled(CommandOptions.model_validate(config), {**point, **dict.fromkeys(FIELDS, 0)})
+            _filled(CommandOptions.model_validate(config), {**point, **EXAMPLE})
         except JobError as error:
             raise UsageError(Code.CONFIG_INVALID, error.message, action=error.action) from error
+        program, here = config["argv"][0], Path(config["here"])
+        if "{" not in program and shutil.which(str(here / program) if "/" in program else program) is None:
+            _warn_absent(program)
 
     def environment(self, directory: str) -> dict[str, str]:
         """Nothing that a program needs."""
@@ -82,7 +89,7 @@ class Command:
         options = _options(task)
         here = Path(options.here)
         phase("render")
-        argv, files = _filled(options, {**task.point, "seed": task.seed, "name": task.name, "job": task.job})
+        argv, files = _filled(options, _fields(task))
         for name, text in files.items():
             path = directory / name
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,15 +108,30 @@ class Command:
                 Code.PRODUCT_INVALID, f"{Path(argv[0]).name} did not write {', '.join(absent)}{_said(output)}"
             )
         if task.product:
+            for name in options.products:
+                _own(directory / name)
             _keep_only(directory, {directory / name for name in options.products})
         return found
 
-    def read(self, task: Task, product: Path) -> dict[str, Any]:
+    def read(self, task: Task, product: Path, names: Sequence[str]) -> dict[str, Any]:
         """What can be read of the files that are kept."""
         from campaign.generators.command import parsers
 
         options = _options(task)
-        return parsers.measured(options.measure, product, "", task.point, Path(options.here))
+        lost = [name for name in names if parsers.source_of(options.measure[name]) not in ("", *options.products)]
+        if lost:
+            raise ProductError(
+                Code.PRODUCT_INVALID,
+                f"{', '.join(lost)} can't be read of {', '.join(options.products)}",
+                action="give the value by its name, in result_0000.json",
+            )
+        wanted = {name: options.measure[name] for name in names}
+        return parsers.measured(wanted, product, "", task.point, Path(options.here))
+
+    def rendered(self, task: Task) -> tuple[dict[str, Any], dict[str, str]]:
+        """The arguments, and the input files by their names."""
+        argv, files = _filled(_options(task), _fields(task))
+        return {"argv": argv, "files": sorted(files)}, files
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """What was read of files that are kept must be read of them again, and no other may be empty."""
@@ -118,10 +140,21 @@ class Command:
         options = _options(task)
         kept = {n: one for n, one in options.measure.items() if parsers.source_of(one) in options.products}
         again = parsers.measured(kept, product, "", task.point, Path(options.here))
-        changed = [name for name, value in again.items() if str(value) != str(measurements[name])]
+        changed = [name for name, value in again.items() if not parsers.same(kept[name], value, measurements[name])]
+        if changed:
+            words = ", ".join(f"{name} is {again[name]} in the file, not {measurements[name]}" for name in changed)
+            raise ProductError(Code.PRODUCT_INVALID, words)
         empty = [name for name in options.products if not (product / name).stat().st_size]
-        if changed or empty:
-            raise ProductError(Code.PRODUCT_INVALID, f"{', '.join([*changed, *empty])}: not what was written")
+        if empty:
+            raise ProductError(Code.PRODUCT_INVALID, f"{', '.join(empty)} is empty")
+
+
+@lru_cache(maxsize=16)
+def _warn_absent(program: str) -> None:
+    """Say once that a program is not here; where jobs run it may be."""
+    logger.warning(
+        "there is no program %s here; jobs will fail where there is none either (slurm.prologue loads modules)", program
+    )
 
 
 def _options(task: Task) -> CommandOptions:
@@ -136,6 +169,11 @@ def _options(task: Task) -> CommandOptions:
 
 _validated: dict[tuple[str, str], CommandOptions] = {}
 VALIDATED_MAX = 16
+
+
+def _fields(task: Task) -> dict[str, Any]:
+    """What may be filled in."""
+    return {**task.point, "seed": task.seed, "name": task.name, "job": task.job}
 
 
 def _filled(options: CommandOptions, fields: Mapping[str, Any]) -> tuple[list[str], dict[str, str]]:
@@ -173,14 +211,29 @@ def _failed(program: str, status: int, output: str) -> JobError:
     import signal
 
     how = f"exit status {status}" if status >= 0 else f"signal {-status} ({signal.Signals(-status).name})"
-    error = JobError(Code.GENERATOR_RAISED, f"{Path(program).name} ended with {how}{_said(output)}")
+    last = next((line for line in reversed(_printable(output).splitlines()) if line.strip()), "")
+    told = f": {last.strip()[:200]}" if last else ""
+    error = JobError(Code.GENERATOR_RAISED, f"{Path(program).name} ended with {how}{told}{_said(output)}")
     error.transient = True
     return error
 
 
 def _said(output: str) -> str:
-    said = "\n".join(output.strip().splitlines()[-20:])[-3000:]
-    return f"; it said:\n{said}" if said else ", and said nothing"
+    said = "\n".join(_printable(output).strip().splitlines()[-20:])[-3000:]
+    return f"\nit said:\n{said}" if said else ", and said nothing"
+
+
+def _printable(output: str) -> str:
+    """What was printed, without what would steer a terminal."""
+    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in output[-20_000:])
+
+
+def _own(path: Path) -> None:
+    """Let a product be a file of its own where it is a link to one."""
+    if path.is_symlink():
+        whole = path.with_name(f"{path.name}.whole")
+        shutil.copyfile(path, whole)
+        whole.replace(path)
 
 
 def _keep_only(directory: Path, kept: set[Path]) -> None:

@@ -69,9 +69,9 @@ class Measurement(_Options):
     row: Annotated[int, Field(description="csv: row, from 0; -1 is the last one")] = -1
     regex: Annotated[
         Annotated[str, Field(max_length=1000), AfterValidator(_pattern)] | None,
-        Field(description="its first group, where it matches last"),
+        Field(description="its first group, where it last matches more than nothing"),
     ] = None
-    file: Annotated[str, Field(description="regex: file, or stdout")] = OUTPUT
+    file: Annotated[Literal["stdout"] | FileName, Field(description="regex: file, or stdout")] = OUTPUT
     raw: Annotated[FileName | None, Field(description="raw file of SPICE, with `vector` and `reduce`")] = None
     vector: Annotated[str, Field(description="raw: name of the vector, such as v(out)")] = ""
     reduce: Annotated[Literal["last", "first", "min", "max", "mean"], Field(description="raw: what is taken of it")] = (

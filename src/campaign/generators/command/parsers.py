@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,6 +17,9 @@ from campaign.errors import Code, ProductError
 from campaign.generators.command.options import OUTPUT, Measurement
 from campaign.generators.command.spice import read_raw
 from campaign.generators.importing import imported
+
+ROUNDED = 1e-6
+"""By how much a value may differ that somebody has written with fewer digits, relative to it."""
 
 READ_MAX = 200_000_000
 """Largest text file that is searched, bytes."""
@@ -45,7 +49,8 @@ def _found(one: Measurement, directory: Path, output: str, point: Point, here: P
     matches = re.findall(one.regex or "", _text(directory, one.file, output), re.MULTILINE)
     if not matches:
         raise _missing(f"nothing in {one.file} matches {one.regex}", output)
-    return matches[-1] if isinstance(matches[-1], str) else matches[-1][0]
+    firsts = [match if isinstance(match, str) else match[0] for match in matches]
+    return next((text for text in reversed(firsts) if text), "")
 
 
 def _text(directory: Path, name: str, output: str) -> str:
@@ -110,10 +115,28 @@ def _typed(name: str, one: Measurement, value: Any) -> Any:
     try:
         if one.dtype == "str":
             return str(value)
-        number = float(value)
-        return int(number) if one.dtype == "i8" and number.is_integer() else number
+        if one.dtype == "i8":
+            return _integer(value)
+        return float(value)
     except (TypeError, ValueError) as error:
         raise ProductError(Code.PRODUCT_INVALID, f"{name} is no number: {str(value)[:100]!r}") from error
+
+
+def _integer(value: Any) -> int | float:
+    """A whole number exactly; what is none is left to whoever checks it against its type."""
+    try:
+        return int(value) if isinstance(value, int | str) else int(float(value)) if float(value).is_integer() else value
+    except ValueError:
+        number = float(value)
+        return int(number) if number.is_integer() else number
+
+
+def same(one: Measurement, a: Any, b: Any) -> bool:
+    """Whether two values that were read of the same place agree."""
+    left, right = _typed("value", one, a), _typed("value", one, b)
+    if isinstance(left, float) and isinstance(right, float) and math.isclose(left, right, rel_tol=ROUNDED):
+        return True
+    return bool(left == right or str(left) == str(right))  # as not-a-numbers are
 
 
 def _missing(what: str, output: str) -> ProductError:

@@ -109,7 +109,15 @@ class Function:
         phase("call")
         found = _callable(task.config)(**_arguments(task.config, task.point, task.seed))
         names = list(task.config["returns"])
-        return found if isinstance(found, Mapping) else {names[0]: found}  # type: ignore[return-value]
+        if not isinstance(found, Mapping):
+            return {names[0]: found}
+        if set(found) != set(names):
+            raise JobError(
+                Code.PRODUCT_INVALID,
+                f"{task.config['call']} returned {', '.join(map(str, found))}, and `returns` names {', '.join(names)}",
+                action=f"set returns: {{{', '.join(f'{name}: {{}}' for name in found)}}}, or --returns NAME for each",
+            )
+        return dict(found)
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """There is no product."""
