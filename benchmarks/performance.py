@@ -80,6 +80,7 @@ SECTIONS = (
         "Simulated with the coordinator's own dispatcher: one hour, 16 slots, allocations one after another, after a start-up of 20 s. Where the "
         "duration depends on nothing, no choice of jobs can help: what is left when the next one might not fit is lost.",
     ),
+    Section("registry", "The registry", "Asked in one process, without HTTP; every change is on disk when it is answered."),
     Section(
         "torture", "Torture",
         "Scripted jobs of 30 ms in two slots, some of them poisoned (they raise, crash, exit, hang, kill their slot, write garbage or nothing), a "

@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 from campaign.cli import VERBS
 from campaign.config.schema import Document
 from tests.conftest import load
+from tests.registry.postgres import installed
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -132,6 +133,7 @@ def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
     [
         (["first_campaign.py", "--small"], 4),
         (["slots.py", "--slots", "4", "--rounds", "10"], 1),
+        (["registry.py", "--campaigns", "200", "--repeats", "1"], 4 + 4 * installed()),
         (["sweeps.py", "--cases", "20", "--circuits", "20", "--repeats", "1"], 5),
     ],
 )

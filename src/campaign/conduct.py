@@ -25,6 +25,7 @@ from campaign.layout import Layout
 from campaign.opening import committing, lay_out, recover, refuse_while_paused, writing
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States
+from campaign.reporting import reported
 from campaign.shards import Shard
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Options:
     dashboard: str | None = DEFAULT_DASHBOARD
     chain: int = 0  # successors that this batch job may have
     shard: Shard | None = None  # None: all jobs
+    even_if_held: bool = False  # whether a campaign that its lead holds is run all the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,25 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
 
     orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us
     refuse_while_paused(layout)
+    own = layout if options.shard is None else Layout(layout.root, options.shard.name)
+    with reported(plan.config, own, even_if_held=options.even_if_held) as reporter:
+        outcome = _run_reported(plan, generator, layout, options, orders)
+        if reporter is not None:
+            reporter.end(*ending(outcome))
+        return outcome
+
+
+def ending(outcome: Outcome) -> tuple[str, str]:
+    """(operation, reason) by which the registry is told how a run ended."""
+    if outcome.reason == Order.ABORT:
+        return "abort_run", "a person aborted it"
+    if outcome.exit_code == EXIT_RESUMABLE:
+        return "stop_run", f"{outcome.reason or 'stopped'}: {outcome.counts.get('pending', 0)} jobs are left"
+    return "complete_run", ""
+
+
+def _run_reported(plan: Plan, generator: Generator, layout: Layout, options: Options, orders: Orders) -> Outcome:
+    """All steps of a run that is known to the registry."""
     if options.shard is not None:
         return _run_shard(plan, generator, layout, options, options.shard, orders)
     with committing(plan, generator, layout) as gatherer:

@@ -50,6 +50,11 @@ class Layout:
         return self.metadata / f"progress{self._suffix}.json"
 
     @property
+    def registry(self) -> Path:
+        """What is to be told to the registry, and what it has answered."""
+        return self.metadata / f"registry{self._suffix}.json"
+
+    @property
     def catalogs(self) -> Path:
         """Products."""
         return self.root / "catalogs"

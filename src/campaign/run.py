@@ -43,6 +43,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--shard", type=_shard, metavar="INDEX/COUNT",
         help="run one part of the jobs, beside other allocations that run the others; auto/COUNT in a job array",
     )  # fmt: skip
+    parser.add_argument(
+        "--even-if-held", action="store_true", help="run although the campaign's lead holds it (registry)"
+    )
     parser.add_argument("--plain", action="store_true", help="plain lines instead of a live view, as in a batch log")
     parser.add_argument(
         "--dashboard", type=_address, default=DEFAULT_DASHBOARD, metavar="HOST:PORT|off",
@@ -75,7 +78,9 @@ def command(arguments: argparse.Namespace) -> int:
     if arguments.dry_run:
         return print_dry_run(config, generator, as_json=arguments.json)
     dashboard = None if arguments.dashboard == "off" else arguments.dashboard
-    outcome = run_campaign(config, generator, Options(arguments.plain, dashboard, arguments.chain, arguments.shard))
+    outcome = run_campaign(
+        config, generator, Options(arguments.plain, dashboard, arguments.chain, arguments.shard, arguments.even_if_held)
+    )
     print(json.dumps(outcome.to_json()) if arguments.json else closing_words(outcome))
     return outcome.exit_code
 

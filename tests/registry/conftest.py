@@ -1,12 +1,8 @@
 """A registry on each database, asked in each way: SQLite and Debian's PostgreSQL, REST and MCP."""
 
 import asyncio
-import os
-import shutil
-import subprocess
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +11,6 @@ pytest.importorskip("sqlalchemy", exc_type=ImportError)
 pytest.importorskip("fastapi", exc_type=ImportError)
 pytest.importorskip("mcp", exc_type=ImportError)
 
-import psycopg
 from fastapi.testclient import TestClient
 from mcp import Client
 
@@ -25,57 +20,18 @@ from campaign.registry.serving import application
 from campaign.registry.store import EventStore
 from campaign.registry.tokens import Doorkeeper, Principals
 from campaign.registry.tools import as_somebody, make_server
+from tests.registry.postgres import Postgres, installed
 
-PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 ME = UUID("7b1f2d4e-2a3c-4d5e-8f9a-1b2c3d4e5f60")
-
-
-def as_postgres(*command):
-    """The command under another name where we are root, which PostgreSQL refuses to be."""
-    if os.getuid():
-        return list(command)
-    return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *command]
-
-
-class Postgres:
-    """A server of our own on a socket in a directory of our own."""
-
-    def __init__(self, root):
-        self.root, self.bin = root, PROGRAMS[-1].parent
-        if not os.getuid():
-            shutil.chown(root, "postgres", "postgres")
-        initdb = [self.bin / "initdb", "-D", root / "data", "-E", "UTF8", "--locale=C.UTF-8", "-U", "postgres", "-A", "trust"]
-        subprocess.run(as_postgres(*map(str, initdb)), check=True, stdout=subprocess.DEVNULL)
-        self.start()
-
-    def _control(self, *words):
-        command = [self.bin / "pg_ctl", "-D", self.root / "data", "-w", "-s", "-l", self.root / "log", *words]
-        subprocess.run(as_postgres(*map(str, command)), check=True)
-
-    def start(self):
-        self._control("-o", f"-k {self.root} -c listen_addresses='' -c max_connections=200", "start")
-
-    def stop(self):
-        self._control("-m", "immediate", "stop")
-
-    def database(self):
-        """URL of a new, empty database."""
-        name = f"r{uuid4().hex}"
-        with psycopg.connect(f"host={self.root} user=postgres dbname=postgres", autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql+psycopg://postgres@/{name}?host={self.root}"
+ADMIN = Principal(ME, Role.ADMIN)
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    if not PROGRAMS or shutil.which("setpriv") is None:
+def postgres():
+    if not installed():
         pytest.skip("needs PostgreSQL")
-    root = Path("/tmp") / f"campaign-pg-{uuid4().hex[:8]}"  # short: the path of a socket is
-    root.mkdir(mode=0o755)
-    server = Postgres(root)
-    yield server
-    server.stop()
-    shutil.rmtree(root)
+    with Postgres.started() as server:
+        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -102,7 +58,7 @@ def registry(store):
 def call(registry):
     """Ask the service itself."""
 
-    def ask(name, /, key=None, principal=Principal(ME, Role.ADMIN), **arguments):
+    def ask(name, /, key=None, principal=ADMIN, **arguments):
         return registry.call(OPERATIONS[name], principal, arguments, key)
 
     return ask

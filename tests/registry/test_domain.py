@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from campaign.registry import campaigns, errors, events, runs
 from campaign.registry.projections import HANDLERS
-from campaign.registry.values import BoundedText, CampaignIntent, CampaignName, CampaignStatus, ExternalRef, HoldReason, RunStatus
+from campaign.registry.values import (
+    BoundedText,
+    CampaignIntent,
+    CampaignName,
+    CampaignStatus,
+    ExternalRef,
+    HoldReason,
+    RunStatus,
+)
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 C, R, OTHER = (UUID(int=n) for n in (1, 2, 3))
@@ -91,7 +99,13 @@ def test_every_pair_of_a_run_s_state_and_command(status, verb):
         return getattr(runs, word)(state, *more, NOW)
 
     state = runs.fold([runs.register(None, R, "r", NOW)])
-    path = {"Registered": [], "Running": ["start"], "Completed": ["start", "complete"], "Stopped": ["start", "stop"], "Aborted": ["abort"]}
+    path = {
+        "Registered": [],
+        "Running": ["start"],
+        "Completed": ["start", "complete"],
+        "Stopped": ["start", "stop"],
+        "Aborted": ["abort"],
+    }
     for word in path[status]:
         state = runs.evolve(state, decide_run(state, word))
     if (status, verb) in runs.MOVES:
@@ -138,7 +152,12 @@ def test_a_text_is_trimmed_and_bounded_or_refused(text):
             made = kind(text)
         except kind.REFUSAL:
             trimmed = text.strip()
-            assert not 1 <= len(trimmed) <= kind.MOST or "\0" in text or not trimmed.isprintable() or trimmed != trimmed.encode("utf-8", "replace").decode()
+            assert (
+                not 1 <= len(trimmed) <= kind.MOST
+                or "\0" in text
+                or not trimmed.isprintable()
+                or trimmed != trimmed.encode("utf-8", "replace").decode()
+            )
         else:
             assert made == text.strip()
             made.encode()

@@ -81,9 +81,18 @@ def test_why_it_was_held_stays_readable(ask, campaign):
 def test_members_come_and_go(ask, campaign, run):
     other = ask("register_campaign", **{**EXAMPLE, "name": "another"})["campaign_id"]
     ask("add_run_to_campaign", campaign_id=campaign, run_id=run)
-    assert refusal(ask, "add_run_to_campaign", campaign_id=campaign, run_id=run) == ("CampaignRunAlreadyMemberError", 409)
-    assert refusal(ask, "add_run_to_campaign", campaign_id=other, run_id=run) == ("RunAlreadyAssignedToCampaignError", 409)
-    assert refusal(ask, "remove_run_from_campaign", campaign_id=other, run_id=run, reason="x") == ("CampaignRunNotMemberError", 409)
+    assert refusal(ask, "add_run_to_campaign", campaign_id=campaign, run_id=run) == (
+        "CampaignRunAlreadyMemberError",
+        409,
+    )
+    assert refusal(ask, "add_run_to_campaign", campaign_id=other, run_id=run) == (
+        "RunAlreadyAssignedToCampaignError",
+        409,
+    )
+    assert refusal(ask, "remove_run_from_campaign", campaign_id=other, run_id=run, reason="x") == (
+        "CampaignRunNotMemberError",
+        409,
+    )
     ask("remove_run_from_campaign", campaign_id=campaign, run_id=run, reason="wrong sample")
     assert ask("get_campaign", campaign_id=campaign)["run_ids"] == []
     assert ask("get_campaign", campaign_id=campaign)["last_status_reason"] is None
@@ -118,7 +127,13 @@ def test_a_held_campaign_blocks_no_run(ask, campaign, run):
     assert ask("get_run", run_id=run)["status"] == "Completed"
 
 
-MOVES = {"start_campaign": {}, "hold_campaign": {"reason": "r"}, "resume_campaign": {}, "close_campaign": {}, "abandon_campaign": {"reason": "r"}}
+MOVES = {
+    "start_campaign": {},
+    "hold_campaign": {"reason": "r"},
+    "resume_campaign": {},
+    "close_campaign": {},
+    "abandon_campaign": {"reason": "r"},
+}
 NOWHERE = str(uuid4())
 
 
@@ -176,7 +191,10 @@ def test_reasons_are_given_in_words(ask, campaign, run, reason):
 
 def test_the_same_key_is_the_same_campaign(ask, campaign):
     assert ask("register_campaign", key=KEY, **EXAMPLE)["campaign_id"] == campaign
-    assert refusal(ask, "register_campaign", key=KEY, **{**EXAMPLE, "name": "other"}) == ("IdempotencyKeyReusedError", 409)
+    assert refusal(ask, "register_campaign", key=KEY, **{**EXAMPLE, "name": "other"}) == (
+        "IdempotencyKeyReusedError",
+        409,
+    )
     somebody = uuid4()
     assert ask("register_campaign", key=KEY, principal=somebody, **EXAMPLE)["campaign_id"] != campaign
     assert len(ask("list_campaigns")["campaigns"]) == 2
@@ -189,7 +207,10 @@ def test_who_is_nobody(ask, campaign):
 
 
 def test_pages(ask):
-    made = [ask("register_campaign", **{**EXAMPLE, "name": f"c{n}", "tags": ["odd"] if n % 2 else []})["campaign_id"] for n in range(7)]
+    made = [
+        ask("register_campaign", **{**EXAMPLE, "name": f"c{n}", "tags": ["odd"] if n % 2 else []})["campaign_id"]
+        for n in range(7)
+    ]
     seen, cursor = [], None
     while True:
         page = ask("list_campaigns", limit=3, **({"cursor": cursor} if cursor else {}))

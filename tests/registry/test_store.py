@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from campaign.registry import campaigns, projections
+from campaign.registry import campaigns
 from campaign.registry.errors import (
     CampaignCannotStartError,
     CampaignRunAlreadyMemberError,
@@ -67,7 +67,11 @@ def test_fifty_writers_on_one_campaign(registry, call):
 
     def add(run_id):
         try:
-            registry.call(OPERATIONS["add_run_to_campaign"], Principal(ME, Role.OPERATOR), {"campaign_id": campaign, "run_id": run_id})
+            registry.call(
+                OPERATIONS["add_run_to_campaign"],
+                Principal(ME, Role.OPERATOR),
+                {"campaign_id": campaign, "run_id": run_id},
+            )
         except CampaignRunAlreadyMemberError:
             return 0
         return 1
@@ -102,7 +106,14 @@ def test_one_of_two_wins(registry, call, repeat):
 def test_the_same_key_at_once_is_done_once(registry, call):
     asked = {"name": "x", "intent": "Block", "lead_actor_id": str(ME)}
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: registry.call(OPERATIONS["register_campaign"], Principal(ME, Role.OPERATOR), asked, "k")["campaign_id"], range(8)))
+        made = list(
+            pool.map(
+                lambda _: registry.call(OPERATIONS["register_campaign"], Principal(ME, Role.OPERATOR), asked, "k")[
+                    "campaign_id"
+                ],
+                range(8),
+            )
+        )
     assert len(set(made)) == 1
     assert len(call("list_campaigns")["campaigns"]) == 1
 
@@ -142,13 +153,21 @@ def test_the_columns_and_indexes_of_the_document(store):
         if store.is_postgresql:
             types = {c["name"]: str(c["type"]) for c in seen.get_columns("proj_campaign_summary")}
             assert (types["campaign_id"], types["tags"], types["registered_at"]) == ("UUID", "ARRAY", "TIMESTAMP")
-            gin = connection.execute(sa.text("SELECT indexdef FROM pg_indexes WHERE indexname LIKE '%tags_gin%'")).scalar_one()
+            gin = connection.execute(
+                sa.text("SELECT indexdef FROM pg_indexes WHERE indexname LIKE '%tags_gin%'")
+            ).scalar_one()
             assert "USING gin (tags)" in gin
     assert columns == [
         "campaign_id", "name", "intent", "status", "lead_actor_id", "subject_id", "description", "tags", "external_id", "run_count",
         "registered_at", "started_at", "last_status_changed_at", "last_status_reason", "updated_at",
     ]  # fmt: skip
-    wanted = {"keyset_idx", "lead_actor_idx", "subject_idx", "open_idx", *(["tags_gin_idx"] if store.is_postgresql else [])}
+    wanted = {
+        "keyset_idx",
+        "lead_actor_idx",
+        "subject_idx",
+        "open_idx",
+        *(["tags_gin_idx"] if store.is_postgresql else []),
+    }
     assert indexes == {f"proj_campaign_summary_{name}" for name in wanted}
     assert "proj_run_summary_campaign_idx" in partial
 
@@ -167,7 +186,9 @@ def test_a_database_of_another_version_is_refused(url, store):
         EventStore(url)
 
 
-@pytest.mark.parametrize("url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody@127.0.0.1:1/x?connect_timeout=2", "my registry"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:////nowhere/at/all.db", "postgresql://nobody@127.0.0.1:1/x?connect_timeout=2", "my registry"]
+)
 def test_a_database_that_is_not_there(url):
     with pytest.raises(RegistryUnavailableError):
         EventStore(url)
@@ -189,13 +210,19 @@ def test_a_database_that_goes_away_and_comes_back(postgres):
     store.close()
 
 
+def lose(postgres, store, event):
+    """Append, and lose the server before the commit."""
+    with store.writing() as unit:
+        unit.append_streams([(Stream(event.campaign_id, ()), [event])], ME)
+        postgres.stop()
+
+
 def test_a_database_that_goes_away_in_mid_transaction(postgres):
     store = EventStore(postgres.database())
     event = campaigns.register(None, uuid4(), "x", CampaignIntent.BLOCK, ME, NOW)
     try:
-        with pytest.raises(RegistryUnavailableError), store.writing() as unit:
-            unit.append_streams([(Stream(event.campaign_id, ()), [event])], ME)
-            postgres.stop()
+        with pytest.raises(RegistryUnavailableError):
+            lose(postgres, store, event)
     finally:
         postgres.start()
     assert projected(store) == [[], []]
@@ -277,7 +304,9 @@ class Life(RuleBasedStateMachine):
     def agrees(self):
         if not hasattr(self, "store"):
             return
-        listed = {entry["campaign_id"]: entry for entry in self.ask("list_campaigns", status=["all"], limit=200)["campaigns"]}
+        listed = {
+            entry["campaign_id"]: entry for entry in self.ask("list_campaigns", status=["all"], limit=200)["campaigns"]
+        }
         assert {key: entry["status"] for key, entry in listed.items()} == self.status
         for campaign, entry in listed.items():
             members = {run for run, owner in self.member_of.items() if owner == campaign}
@@ -298,5 +327,7 @@ def test_the_whole_state_machine(url):
     machine = type("Life", (Life,), {"url": url})
     run_state_machine_as_test(
         machine,
-        settings=settings(max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)),
+        settings=settings(
+            max_examples=20, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        ),
     )

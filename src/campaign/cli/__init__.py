@@ -34,6 +34,9 @@ VERBS = {
     "converge": "observed order and extrapolation along a ladder",
     "ensemble": "statistics over realizations, and whether there are enough",
     "consolidate": "index what is committed, or rebuild ledger and dataset",
+    "registry": "ask the registry of campaigns",
+    "serve": "serve the registry: REST and MCP",
+    "token": "give and revoke tokens of the registry",
     "reproduce": "run one job again elsewhere and compare bit for bit",
 }
 TAKE_THE_REST = frozenset({"submit", "sweep"})

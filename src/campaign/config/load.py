@@ -14,6 +14,7 @@ from typing import Any
 from campaign.config import source
 from campaign.config.designs import designed
 from campaign.config.diagnose import complaint, nearest, validated
+from campaign.config.registration import registration
 from campaign.config.schema import (
     MAX_JOBS,
     Document,
@@ -186,6 +187,7 @@ class _Freezer:
             directory=str(base / f"{document.campaign.version}_{identity.slug(document.campaign.name)}"),
             naming_scheme=scheme,
             has_case_files=document.outputs.artifacts == "simorc",
+            registration=registration(document.registry, document.campaign),
             document=self._resolved(options, base, scheme),
         )
 

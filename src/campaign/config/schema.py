@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from campaign.config.registration import RegistrySection
+
 SCHEMA_VERSION = 1
 MAX_JOBS = 10_000_000
 
@@ -346,6 +348,7 @@ class Document(_Section):
     resources: ResourcesSection = ResourcesSection()
     slurm: SlurmSection = SlurmSection()
     outputs: OutputsSection = OutputsSection()
+    registry: RegistrySection = RegistrySection()
 
 
 class JobType(_Section):

@@ -348,6 +348,16 @@ class Slurm:
 
 
 @dataclass(frozen=True, slots=True)
+class Registration:
+    """Where runs are reported, and what is said of the campaign there."""
+
+    url: str
+    token_file: str  # empty where none is needed
+    campaign_id: str  # empty: one of its own
+    declared: Mapping[str, Any]  # what a campaign of its own is registered with
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """A campaign as its author declared it: validated, complete, frozen."""
 
@@ -365,4 +375,5 @@ class Config:
     directory: str  # absolute path of the campaign
     naming_scheme: str
     document: Mapping[str, Any]  # the merged YAML with every default, as frozen into the campaign
+    registration: Registration | None = None  # None: runs are reported nowhere
     has_case_files: bool = False  # whether there are files for each case beside the dataset

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args
 from uuid import UUID
 
 from campaign.registry.values import CampaignIntent, ExternalRef
@@ -162,7 +162,7 @@ RunEvent: TypeAlias = (
 )
 Event: TypeAlias = CampaignEvent | RunEvent
 
-KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in Event.__args__}
+KINDS: Mapping[str, type[Any]] = {kind.__name__: kind for kind in get_args(Event)}
 """Events by the names under which they are stored."""
 
 
@@ -174,7 +174,8 @@ def payload(event: Event) -> dict[str, Any]:
 def event_of(kind: str, stored: Mapping[str, Any]) -> Event:
     """The event that was stored under a name; KeyError for a name that this version does not know."""
     known = KINDS[kind]
-    return known(**{field.name: _READ.get(field.name, _same)(stored.get(field.name)) for field in fields(known)})  # type: ignore[no-any-return]
+    found: Event = known(**{field.name: _read(field.name, stored.get(field.name)) for field in fields(known)})
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -187,15 +188,16 @@ def _plain(value: Any) -> Any:
     return value if value is None else str(value)
 
 
-def _same(value: Any) -> Any:
-    return value
+def _read(name: str, value: Any) -> Any:
+    """A field of a payload as it was."""
+    return _READ[name](value) if name in _READ else value
 
 
 def _uuid(value: str | None) -> UUID | None:
     return None if value is None else UUID(value)
 
 
-_READ = {
+_READ: Mapping[str, Callable[[Any], Any]] = {
     **dict.fromkeys(("campaign_id", "run_id", "lead_actor_id", "subject_id"), _uuid),
     "occurred_at": datetime.fromisoformat,
     "intent": CampaignIntent,

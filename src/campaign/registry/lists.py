@@ -18,7 +18,7 @@ from campaign.registry.tables import CAMPAIGNS, RUNS
 from campaign.registry.values import OPEN
 
 if TYPE_CHECKING:
-    from campaign.registry.operations import ListCampaigns, ListRuns
+    from campaign.registry.messages import ListCampaigns, ListRuns
 
 Row = dict[str, Any]
 SIGNED_BYTES = 16

@@ -6,35 +6,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel
 
-from campaign.registry import campaigns, errors, lists, runs
+from campaign.registry import campaigns, errors, runs
 from campaign.registry.campaigns import Campaign
 from campaign.registry.errors import RegistryError
-from campaign.registry.runs import Run
-from campaign.registry.store import Stream, Unit, read_stream
-from campaign.registry.values import (
-    AbandonReason,
-    BoundedText,
-    CampaignDescription,
-    CampaignExternalId,
-    CampaignIntent,
-    CampaignName,
-    CampaignStatus,
-    CampaignTag,
-    ExternalRef,
-    HoldReason,
-    RunName,
-    RunReason,
-    RunRemoveReason,
-    RunStatus,
+from campaign.registry.messages import (
+    AbandonCampaign,
+    CampaignPage,
+    CampaignRef,
+    CampaignSummary,
+    CampaignView,
+    EndRun,
+    HoldCampaign,
+    ListCampaigns,
+    ListRuns,
+    Membership,
+    OfCampaign,
+    OfRun,
+    Reference,
+    RegisterCampaign,
+    RegisterRun,
+    RemoveRun,
+    RunPage,
+    RunRef,
+    RunView,
+    StartRun,
 )
+from campaign.registry.runs import Run
+from campaign.registry.values import ExternalRef
 
-MANY = 100
-"""Tags, references and the like, at most."""
+if TYPE_CHECKING:
+    from campaign.registry.store import Stream, Unit
 
 
 class Role(StrEnum):
@@ -56,159 +62,6 @@ class Category(StrEnum):
     NEW = "NEW"
     MODIFIED = "MODIFIED"
     QUERY = "QUERY"
-
-
-def _text(kind: type[BoundedText]) -> Any:
-    """A text that the domain judges; the schema says what it will accept."""
-    return WithJsonSchema(
-        {"type": "string", "minLength": 1, "maxLength": kind.MOST, "pattern": r"^[^\x00]*\S[^\x00]*$"}
-    )
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Reference(_Model):
-    """A record elsewhere: proposal, btr, visit, cycle, or another scheme."""
-
-    scheme: Annotated[
-        str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 50, "pattern": r"^[^\x00]*\S[^\x00]*$"})
-    ]
-    id: Annotated[
-        str, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200, "pattern": r"^[^\x00]*\S[^\x00]*$"})
-    ]
-
-
-# What is asked.
-
-
-class RegisterCampaign(_Model):
-    name: Annotated[str, _text(CampaignName), Field(description="what it is called")]
-    intent: CampaignIntent
-    lead_actor_id: Annotated[UUID, Field(description="who leads it; not checked against anybody")]
-    subject_id: UUID | None = None
-    description: Annotated[str, _text(CampaignDescription)] | None = None
-    tags: Annotated[list[Annotated[str, _text(CampaignTag)]], Field(max_length=MANY)] = []
-    external_refs: Annotated[list[Reference], Field(max_length=MANY)] = []
-    external_id: Annotated[str, _text(CampaignExternalId)] | None = None
-
-
-class OfCampaign(_Model):
-    campaign_id: UUID
-
-
-class HoldCampaign(OfCampaign):
-    reason: Annotated[str, _text(HoldReason)]
-
-
-class AbandonCampaign(OfCampaign):
-    reason: Annotated[str, _text(AbandonReason)]
-
-
-class Membership(OfCampaign):
-    run_id: UUID
-
-
-class RemoveRun(Membership):
-    reason: Annotated[str, _text(RunRemoveReason)]
-
-
-class _Page(_Model):
-    limit: Annotated[int, Field(ge=1, le=200, description="entries of a page")] = 50
-    cursor: Annotated[str | None, Field(max_length=2000, description="`next_cursor` of the page before")] = None
-
-
-class ListCampaigns(_Page):
-    status: Annotated[
-        list[CampaignStatus | Literal["all"]],
-        Field(max_length=6, description="all, or those that are wanted; unless said, those that are open"),
-    ] = []
-    intent: CampaignIntent | None = None
-    lead_actor_id: UUID | None = None
-    subject_id: UUID | None = None
-    tag: Annotated[str, _text(CampaignTag)] | None = None
-
-
-class RegisterRun(_Model):
-    name: Annotated[str, _text(RunName)]
-    directory: (
-        Annotated[str, Field(max_length=4096, pattern=r"^[^\x00]*$", description="where its results lie")] | None
-    ) = None
-    host: Annotated[str, Field(max_length=255, pattern=r"^[^\x00]*$")] | None = None
-
-
-class OfRun(_Model):
-    run_id: UUID
-
-
-class StartRun(OfRun):
-    campaign_id: Annotated[UUID | None, Field(description="the campaign that it joins as it starts")] = None
-
-
-class EndRun(OfRun):
-    reason: Annotated[str, _text(RunReason)]
-
-
-class ListRuns(_Page):
-    campaign_id: UUID | None = None
-    status: Annotated[list[RunStatus], Field(max_length=5)] = []
-
-
-# What is answered.
-
-
-class CampaignRef(_Model):
-    campaign_id: UUID
-
-
-class RunRef(_Model):
-    run_id: UUID
-
-
-class CampaignSummary(_Model):
-    campaign_id: UUID
-    name: str
-    intent: CampaignIntent
-    status: CampaignStatus
-    lead_actor_id: UUID
-    subject_id: UUID | None
-    description: str | None
-    tags: list[str]
-    external_id: str | None
-    run_count: int
-    registered_at: datetime
-    started_at: datetime | None
-    last_status_changed_at: datetime | None
-    last_status_reason: str | None
-
-
-class CampaignView(CampaignSummary):
-    external_refs: list[Reference]
-    run_ids: list[UUID]
-
-
-class CampaignPage(_Model):
-    campaigns: list[CampaignSummary]
-    next_cursor: str | None
-
-
-class RunView(_Model):
-    run_id: UUID
-    name: str
-    status: RunStatus
-    campaign_id: UUID | None
-    directory: str | None
-    host: str | None
-    registered_at: datetime
-    started_at: datetime | None
-    ended_at: datetime | None
-    last_status_reason: str | None
-
-
-class RunPage(_Model):
-    runs: list[RunView]
-    next_cursor: str | None
 
 
 # What is done.
@@ -326,6 +179,8 @@ def list_campaigns(context: Context, asked: ListCampaigns) -> CampaignPage:
     """A page of campaigns in the order in which they were registered; those that are open, unless others are asked for."""
     if "all" in asked.status and len(asked.status) > 1:
         raise errors.InvalidRequestError("status: `all` can't be combined with others", action="leave the others out")
+    from campaign.registry import lists
+
     rows, following = lists.campaigns(context.unit.connection, asked, context.secret)
     return CampaignPage(campaigns=[CampaignSummary(**row) for row in rows], next_cursor=following)
 
@@ -383,6 +238,8 @@ def get_run(context: Context, asked: OfRun) -> RunView:
 
 def list_runs(context: Context, asked: ListRuns) -> RunPage:
     """A page of runs in the order in which they were registered, such as those of a campaign."""
+    from campaign.registry import lists
+
     rows, following = lists.runs(context.unit.connection, asked, context.secret)
     return RunPage(runs=[RunView(**row) for row in rows], next_cursor=following)
 
@@ -488,5 +345,3 @@ OPERATIONS: Mapping[str, Operation] = {
 
 ALWAYS = (errors.Unauthorized, errors.InvalidRequestError, errors.RegistryUnavailableError)
 """What any operation may raise."""
-
-__all__ = ["ALWAYS", "OPERATIONS", "Category", "Context", "Operation", "Role", "read_stream"]

@@ -76,7 +76,7 @@ def _headers(error: RegistryError) -> dict[str, str]:
 
 
 def _add_route(router: APIRouter, operation: Operation, registry: Registry, doorkeeper: Doorkeeper) -> None:
-    statuses = {error.status for error in (*operation.raises, *ALWAYS, BodyTooLargeError)}
+    statuses = {error.status for error in _refusals(operation)}
     router.add_api_route(
         operation.path,
         _handler(operation, registry, doorkeeper),
@@ -92,8 +92,12 @@ def _add_route(router: APIRouter, operation: Operation, registry: Registry, door
     )
 
 
+def _refusals(operation: Operation) -> tuple[type[RegistryError], ...]:
+    return (*operation.raises, *ALWAYS, BodyTooLargeError)
+
+
 def _problem_response(operation: Operation, status: int) -> dict[str, Any]:
-    names = [e.__name__ for e in (*operation.raises, *ALWAYS, BodyTooLargeError) if e.status == status]
+    names = [error.__name__ for error in _refusals(operation) if error.status == status]
     return {"description": ", ".join(names), "content": {PROBLEM: {"schema": Problem.model_json_schema()}}}
 
 
@@ -110,13 +114,15 @@ def _handler(operation: Operation, registry: Registry, doorkeeper: Doorkeeper) -
         answer = registry.call(operation, doorkeeper.principal_of(request.headers), arguments, key)
         return Response(status_code=operation.status) if answer is None else JSONResponse(answer, operation.status)
 
-    parameters = {"request": Request}
+    parameters: dict[str, Any] = {"request": Request}
     parameters |= {name: Annotated[fields[name].annotation, Path()] for name in fields if name in in_path}
     if rest:
         made: Any = create_model(operation.request.__name__, __config__=ConfigDict(extra="forbid"), **rest)  # type: ignore[call-overload]
         is_needed = any(field.is_required() for _, field in rest.values())
         where: Any = Query() if operation.method == "GET" else Body()
-        parameters["asked"] = Annotated[made, where] if is_needed or operation.method == "GET" else Annotated[made | None, where]
+        parameters["asked"] = (
+            Annotated[made, where] if is_needed or operation.method == "GET" else Annotated[made | None, where]
+        )
     if operation.needs_key:
         parameters["idempotency_key"] = Annotated[str, Header(min_length=1, max_length=KEY_MAX)]
     handle.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
@@ -154,7 +160,13 @@ async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 async def _other(_: Request, error: HTTPException) -> JSONResponse:
-    body = {"type": "about:blank", "title": str(error.detail), "status": error.status_code, "detail": str(error.detail), "error": "HTTPException"}
+    body = {
+        "type": "about:blank",
+        "title": str(error.detail),
+        "status": error.status_code,
+        "detail": str(error.detail),
+        "error": "HTTPException",
+    }
     return JSONResponse(body, status_code=error.status_code, media_type=PROBLEM, headers=error.headers)
 
 

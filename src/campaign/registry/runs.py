@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from campaign.registry import errors
@@ -40,6 +41,10 @@ REFUSALS: Mapping[str, type[RegistryError]] = {
 }
 
 
+ENDS: Mapping[type[Any], RunStatus] = {RunCompleted: S.COMPLETED, RunStopped: S.STOPPED, RunAborted: S.ABORTED}
+"""The state after each event that ends a run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """What is known of a run."""
@@ -72,16 +77,12 @@ def evolve(state: Run | None, event: RunEvent) -> Run:
     match event:
         case RunStarted(campaign_id=joined, occurred_at=at):
             return replace(state, status=S.RUNNING, started_at=at, campaign_id=joined or state.campaign_id)
-        case RunCompleted(occurred_at=at):
-            return replace(state, status=S.COMPLETED, ended_at=at)
-        case RunStopped(reason=reason, occurred_at=at):
-            return replace(state, status=S.STOPPED, ended_at=at, last_status_reason=reason)
-        case RunAborted(reason=reason, occurred_at=at):
-            return replace(state, status=S.ABORTED, ended_at=at, last_status_reason=reason)
         case RunCampaignAssigned(campaign_id=campaign_id):
             return replace(state, campaign_id=campaign_id)
         case RunCampaignUnassigned():
             return replace(state, campaign_id=None)
+    reason = None if isinstance(event, RunCompleted) else event.reason
+    return replace(state, status=ENDS[type(event)], ended_at=event.occurred_at, last_status_reason=reason)
 
 
 def register(

@@ -8,10 +8,11 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from campaign.registry.operations import Role
 from campaign.registry.rest import BODY_MAX, make_app
-from campaign.registry.service import Registry
+from campaign.registry.service import Principal, Registry
 from campaign.registry.tokens import Doorkeeper
-from campaign.registry.tools import by_headers, make_server
+from campaign.registry.tools import as_somebody, by_headers, make_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -26,7 +27,11 @@ MCP_PATH = "/mcp"
 def application(registry: Registry, doorkeeper: Doorkeeper, host: str = "127.0.0.1") -> FastAPI:
     """Everything that is served: the operations, `/mcp`, `/health` and `/ready`, `/docs`."""
     tools = make_server(registry, by_headers(doorkeeper)).streamable_http_app(
-        streamable_http_path=MCP_PATH, stateless_http=True, json_response=True, max_request_body_size=BODY_MAX, host=host
+        streamable_http_path=MCP_PATH,
+        stateless_http=True,
+        json_response=True,
+        max_request_body_size=BODY_MAX,
+        host=host,
     )
 
     @asynccontextmanager
@@ -45,6 +50,24 @@ def serve(app: FastAPI, host: str, port: int) -> None:
     import uvicorn
 
     uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+
+
+def serve_stdio(registry: Registry) -> None:
+    """Speak MCP on standard input and output, as the person whose process this is."""
+    import getpass
+
+    import anyio
+    from mcp.server.stdio import stdio_server
+
+    from campaign.registry.client import me
+
+    server = make_server(registry, as_somebody(Principal(me(), Role.OPERATOR, getpass.getuser())))
+
+    async def speak() -> None:
+        async with stdio_server() as (incoming, outgoing):
+            await server.run(incoming, outgoing, server.create_initialization_options())
+
+    anyio.run(speak)
 
 
 class AccessLog:

@@ -66,12 +66,8 @@ class EventStore:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Unit]:
         """One transaction that may append; all of it is kept, or nothing."""
-        with _database_errors(), self._engine.connect() as connection:
-            connection = connection.execution_options(campaign_writes=True)
-            with connection.begin():
-                if self.is_postgresql:
-                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
-                yield Unit(connection)
+        with self._transaction() as connection:
+            yield Unit(connection)
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -93,15 +89,21 @@ class EventStore:
             return unit.catch_up(told)
 
     def _create(self) -> None:
+        with self._transaction() as connection:
+            METADATA.create_all(connection)  # another process may have come first
+            if connection.execute(sa.select(FACTS.c.value).where(FACTS.c.name == "schema_version")).first() is None:
+                facts = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32), "projected": "0"}
+                connection.execute(sa.insert(FACTS), [{"name": n, "value": v} for n, v in facts.items()])
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """A transaction that writes, one at a time on the whole database."""
         with _database_errors(), self._engine.connect() as connection:
-            connection = connection.execution_options(campaign_writes=True)
+            connection.execution_options(campaign_writes=True)
             with connection.begin():
                 if self.is_postgresql:
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
-                METADATA.create_all(connection)  # another process may have come first
-                if connection.execute(sa.select(FACTS.c.value).where(FACTS.c.name == "schema_version")).first() is None:
-                    facts = {"schema_version": str(SCHEMA_VERSION), "secret": secrets.token_hex(32), "projected": "0"}
-                    connection.execute(sa.insert(FACTS), [{"name": n, "value": v} for n, v in facts.items()])
+                yield connection
 
     def _check_version(self) -> None:
         with self.reading() as connection:

@@ -41,7 +41,7 @@ class _NoTags(sa.sql.expression.FunctionElement[Any]):
 
 
 @compiles(_NoTags)
-def _no_tags(element: _NoTags, compiler: Any, **_: Any) -> str:
+def _no_tags(_: _NoTags, compiler: Any, **__: Any) -> str:
     return "'{}'" if compiler.dialect.name == "postgresql" else "'[]'"
 
 
@@ -56,7 +56,7 @@ def _among(column: str, words: Any) -> str:
 
 def _on(*dialects: str) -> Any:
     """Whether an index is made, by the name of the database."""
-    return lambda ddl, target, bind, dialect, **_: dialect.name in dialects
+    return lambda *_, dialect, **__: dialect.name in dialects
 
 
 EVENTS = sa.Table(

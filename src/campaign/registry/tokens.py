@@ -40,7 +40,9 @@ class Principals:
                     "created_at": now,
                 })  # fmt: skip
             except IntegrityError as error:
-                raise InvalidRequestError(f"there is a principal called {name!r}", action="take another name") from error
+                raise InvalidRequestError(
+                    f"there is a principal called {name!r}", action="take another name"
+                ) from error
         return principal, token
 
     def revoke(self, name: str, now: datetime) -> None:
@@ -55,7 +57,10 @@ class Principals:
         """All of them, without what is secret."""
         columns = [column for column in PRINCIPALS.c if column.name != "token_sha256"]
         with self._store.reading() as connection:
-            return [dict(row) for row in connection.execute(sa.select(*columns).order_by(PRINCIPALS.c.created_at)).mappings()]
+            return [
+                dict(row)
+                for row in connection.execute(sa.select(*columns).order_by(PRINCIPALS.c.created_at)).mappings()
+            ]
 
     def of_token(self, token: str) -> Principal | None:
         """Whose token it is; None where it is nobody's."""

@@ -21,10 +21,14 @@ from campaign.registry.tokens import Doorkeeper, bare_principal
 def make_server(registry: Registry, identify: Callable[[ServerRequestContext[Any]], Principal | None]) -> Server[Any]:
     """A server of the low level of the SDK; `identify` tells who asks."""
 
-    async def list_tools(_: ServerRequestContext[Any], __: types.PaginatedRequestParams | None) -> types.ListToolsResult:
+    async def list_tools(
+        _: ServerRequestContext[Any], __: types.PaginatedRequestParams | None
+    ) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[_tool(operation) for operation in OPERATIONS.values()])
 
-    async def call_tool(context: ServerRequestContext[Any], params: types.CallToolRequestParams) -> types.CallToolResult:
+    async def call_tool(
+        context: ServerRequestContext[Any], params: types.CallToolRequestParams
+    ) -> types.CallToolResult:
         return await anyio.to_thread.run_sync(_call, registry, identify, context, params)
 
     return Server(
@@ -42,7 +46,9 @@ def by_headers(doorkeeper: Doorkeeper) -> Callable[[ServerRequestContext[Any]], 
     return identify
 
 
-def as_somebody(principal: Principal, *, trusts_bare_ids: bool = False) -> Callable[[ServerRequestContext[Any]], Principal | None]:
+def as_somebody(
+    principal: Principal, *, trusts_bare_ids: bool = False
+) -> Callable[[ServerRequestContext[Any]], Principal | None]:
     """Who asks on stdio, or in this process: `principal`, or whom the request names, where that is believed."""
 
     def identify(context: ServerRequestContext[Any]) -> Principal | None:
@@ -79,7 +85,9 @@ def _call(
     try:
         operation = OPERATIONS.get(params.name)
         if operation is None:
-            raise InvalidRequestError(f"there is no operation {params.name!r}", action=f"use one of: {', '.join(OPERATIONS)}")
+            raise InvalidRequestError(
+                f"there is no operation {params.name!r}", action=f"use one of: {', '.join(OPERATIONS)}"
+            )
         key = _meta(context).get("idempotency_key")
         answer = registry.call(operation, identify(context), params.arguments or {}, None if key is None else str(key))
     except RegistryError as error:
@@ -89,5 +97,7 @@ def _call(
 
 def _result(content: dict[str, Any], *, is_error: bool = False) -> types.CallToolResult:
     return types.CallToolResult(
-        content=[types.TextContent(type="text", text=json.dumps(content))], structured_content=content, is_error=is_error
+        content=[types.TextContent(type="text", text=json.dumps(content))],
+        structured_content=content,
+        is_error=is_error,
     )

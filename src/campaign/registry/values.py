@@ -82,11 +82,15 @@ class RunReason(BoundedText):
     WHAT, MOST, REFUSAL = "reason", 500, errors.InvalidRunReasonError
 
 
-class _RefScheme(BoundedText):
+class RefScheme(BoundedText):
+    """Where a reference leads."""
+
     WHAT, MOST, REFUSAL = "scheme of an external reference", 50, errors.InvalidCampaignExternalRefError
 
 
-class _RefId(BoundedText):
+class RefId(BoundedText):
+    """Which record it is there."""
+
     WHAT, MOST, REFUSAL = "id of an external reference", 200, errors.InvalidCampaignExternalRefError
 
 
@@ -102,8 +106,8 @@ class ExternalRef:
     id: str
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scheme", _RefScheme(self.scheme))
-        object.__setattr__(self, "id", _RefId(self.id))
+        object.__setattr__(self, "scheme", RefScheme(self.scheme))
+        object.__setattr__(self, "id", RefId(self.id))
 
 
 class CampaignIntent(StrEnum):

@@ -1,0 +1,193 @@
+"""Tells the registry of our runs. What can't be told now is kept in the campaign's directory, and told later."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from campaign import durable
+from campaign.core.model import Config, Registration
+from campaign.errors import CampaignError, Code, UsageError
+from campaign.layout import Layout
+from campaign.registry import client
+from campaign.registry.client import Client
+from campaign.registry.errors import (
+    CampaignCannotAddRunError,
+    CampaignNotFoundError,
+    RegistryError,
+    RegistryUnavailableError,
+)
+
+logger = logging.getLogger("campaign")
+
+AGAIN_S = 60.0
+"""Time between two tries to reach a registry that did not answer."""
+
+CAMPAIGN, RUN = "$campaign", "$run"
+"""Stand for identifiers that the registry has not given yet."""
+
+Entry = dict[str, Any]
+
+
+class Outbox:
+    """What is to be told, in order, and the identifiers that the registry has given; durable after every change."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            known = json.loads(path.read_text())
+        except FileNotFoundError:
+            known = {}
+        self.ids: dict[str, str] = dict(known.get("ids", {}))
+        self.entries: list[Entry] = list(known.get("entries", []))
+        self.running = bool(known.get("running", False))  # whether a run was begun whose end was never noted
+
+    def put(self, operation: str, /, *, key: str | None = None, gives: str = "", **arguments: Any) -> None:
+        """Note an operation; `gives` names the identifier that it answers."""
+        self.entries.append({"operation": operation, "arguments": arguments, "key": key, "gives": gives})
+
+    def save(self) -> None:
+        """Write it."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_json(
+            self._path, {"schema_version": 1, "ids": self.ids, "running": self.running, "entries": self.entries}
+        )
+
+    def tell(self, asked: Client) -> None:
+        """Tell everything; RegistryUnavailableError where the registry does not answer, with what is left still noted."""
+        while self.entries:
+            entry = self.entries[0]
+            arguments = {
+                name: self.ids.get(value, value) for name, value in entry["arguments"].items() if isinstance(value, str)
+            }
+            try:
+                answer = _told(asked, entry, {**entry["arguments"], **arguments})
+            except RegistryUnavailableError:
+                raise
+            except RegistryError as error:  # it knows already, or does not want to: saying it again does not help
+                logger.info("registry: %s: %s", entry["operation"], error.message)
+                answer = {}
+            if entry["gives"] and answer:
+                self.ids[entry["gives"]] = next(iter(answer.values()))
+            del self.entries[0]
+            self.save()
+
+
+def _told(asked: Client, entry: Entry, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return asked.call(entry["operation"], arguments, entry["key"])
+    except (CampaignCannotAddRunError, CampaignNotFoundError) as error:
+        if entry["operation"] != "start_run":
+            raise
+        logger.warning("registry: %s; this run is no member of it", error.message)
+        return asked.call("start_run", {"run_id": arguments["run_id"]})
+
+
+class Reporter:
+    """Reports one run."""
+
+    def __init__(self, registration: Registration, layout: Layout, name: str) -> None:
+        self._registration, self._layout, self._name = registration, layout, name
+        self._outbox = Outbox(layout.registry)
+        self._guard, self._over = threading.Lock(), threading.Event()
+
+    def refuse_held(self, *, even_if_held: bool) -> None:
+        """StoppedError where the campaign is held, unless that does not matter; silent where the registry does not answer."""
+        campaign_id = self._registration.campaign_id or self._outbox.ids.get(CAMPAIGN)
+        if campaign_id is None or even_if_held:
+            return
+        try:
+            seen = self._connected().call("get_campaign", {"campaign_id": campaign_id})
+        except CampaignError as error:
+            logger.warning("registry: %s", error.message)
+            return
+        if seen["status"] == "Held":
+            raise UsageError(
+                Code.CAMPAIGN_HELD,
+                f"the campaign is held: {seen['last_status_reason']}",
+                action="wait for its lead to resume it, or run it all the same: --even-if-held",
+            )
+
+    def begin(self) -> None:
+        """Note that a run begins, and tell it; the end of an earlier one that was lost is noted before."""
+        box = self._outbox
+        if box.running:
+            box.put("abort_run", run_id=RUN, reason="the coordinator was lost")
+            self._tell()
+        if self._registration.campaign_id:
+            box.ids[CAMPAIGN] = self._registration.campaign_id
+        elif CAMPAIGN not in box.ids and not any(entry["gives"] == CAMPAIGN for entry in box.entries):
+            declared = {"lead_actor_id": str(client.me()), **self._registration.declared}
+            box.put("register_campaign", key=uuid4().hex, gives=CAMPAIGN, **declared)
+        box.put("start_campaign", campaign_id=CAMPAIGN)
+        box.put(
+            "register_run",
+            key=uuid4().hex,
+            gives=RUN,
+            name=self._name,
+            directory=str(self._layout.root),
+            host=socket.gethostname(),
+        )
+        box.put("start_run", run_id=RUN, campaign_id=CAMPAIGN)
+        box.running = True
+        self._tell()
+        threading.Thread(target=self._keep_telling, daemon=True, name="registry").start()
+
+    def end(self, operation: str, reason: str = "") -> None:
+        """Note how the run ended, and tell it."""
+        self._over.set()
+        with self._guard:
+            self._outbox.put(operation, run_id=RUN, **({"reason": reason[:500]} if reason else {}))
+            self._outbox.running = False
+        self._tell()
+
+    def _keep_telling(self) -> None:
+        while not self._over.wait(AGAIN_S):
+            if self._outbox.entries:
+                self._tell()
+
+    def _tell(self) -> None:
+        """Tell what can be told now."""
+        with self._guard:
+            self._outbox.save()
+            try:
+                self._outbox.tell(self._connected())
+            except CampaignError as error:
+                logger.warning("registry: %s; it is told later", error.message)
+
+    def _connected(self) -> Client:
+        file = self._registration.token_file
+        return client.connect(self._registration.url, client.read_token(Path(file).expanduser()) if file else None)
+
+
+@contextmanager
+def reported(config: Config, layout: Layout, *, even_if_held: bool) -> Iterator[Reporter | None]:
+    """The reporter of a run that is about to begin; None where runs are reported nowhere. What breaks off is reported as well."""
+    if config.registration is None:
+        yield None
+        return
+    reporter = Reporter(config.registration, layout, f"{config.version} {config.name}"[:200])
+    reporter.refuse_held(even_if_held=even_if_held)
+    reporter.begin()
+    try:
+        yield reporter
+    except BaseException as error:
+        reporter.end("abort_run", str(error).partition("\n")[0] or type(error).__name__)
+        raise
+
+
+def tell_later(config: Config, layout: Layout) -> int:
+    """Tell what earlier runs could not; how much is still to be told."""
+    if config.registration is None:
+        raise UsageError(Code.CONFIG_INVALID, "no registry is configured", action="set registry.url")
+    box = Outbox(layout.registry)
+    file = config.registration.token_file
+    box.tell(client.connect(config.registration.url, client.read_token(Path(file).expanduser()) if file else None))
+    return len(box.entries)
