@@ -91,28 +91,12 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
 
     orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us
     refuse_while_paused(layout)
-    own = layout if options.shard is None else Layout(layout.root, options.shard.name)
-    with reported(plan.config, own, even_if_held=options.even_if_held) as reporter:
-        outcome = _run_reported(plan, generator, layout, options, orders)
-        if reporter is not None:
-            reporter.end(*ending(outcome))
-        return outcome
-
-
-def ending(outcome: Outcome) -> tuple[str, str]:
-    """(operation, reason) by which the registry is told how a run ended."""
-    if outcome.reason == Order.ABORT:
-        return "abort_run", "a person aborted it"
-    if outcome.exit_code == EXIT_RESUMABLE:
-        return "stop_run", f"{outcome.reason or 'stopped'}: {outcome.counts.get('pending', 0)} jobs are left"
-    return "complete_run", ""
-
-
-def _run_reported(plan: Plan, generator: Generator, layout: Layout, options: Options, orders: Orders) -> Outcome:
-    """All steps of a run that is known to the registry."""
     if options.shard is not None:
         return _run_shard(plan, generator, layout, options, options.shard, orders)
-    with committing(plan, generator, layout) as gatherer:
+    with (
+        committing(plan, generator, layout) as gatherer,
+        reported(plan.config, layout, even_if_held=options.even_if_held) as told,
+    ):
         known = _sufficiency(plan, layout, gatherer.table.state)
         books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s(), known)
         chain = _chain(layout, plan, options)
@@ -122,7 +106,7 @@ def _run_reported(plan: Plan, generator: Generator, layout: Layout, options: Opt
             summary = _run_pending(plan, generator, books, layout, options, orders)
         chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
         gatherer.flush()
-        return _outcome(gatherer.table.state, layout, summary, books)
+        return told(_outcome(gatherer.table.state, layout, summary, books))
 
 
 def _run_shard(
@@ -136,7 +120,7 @@ def _run_shard(
     layout = Layout(layout.root, shard.name)
     commit = partial(committing, plan, generator, layout, shard)
     chain = _chain(layout, plan, options)
-    with shard_held(layout, shard):
+    with shard_held(layout, shard), reported(plan.config, layout, even_if_held=options.even_if_held) as told:
         with commit(COMMIT_WAIT_S) as gatherer:
             known = _sufficiency(plan, layout, gatherer.table.state)
             stamp = partial(provenance.stamp, type(generator))
@@ -149,7 +133,7 @@ def _run_shard(
             summary = _run_pending(plan, generator, books, layout, options, orders)
         with commit(COMMIT_WAIT_S) as gatherer:
             chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
-            return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary, books)
+            return told(_outcome(gatherer.table.state[shard.jobs(plan)], layout, summary, books))
 
 
 @contextlib.contextmanager

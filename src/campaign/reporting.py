@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
 import socket
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from campaign import durable
-from campaign.core.model import Config, Registration
-from campaign.errors import CampaignError, Code, UsageError
+from campaign import durable, manifest
+from campaign.core.model import Config, Order, Registration
+from campaign.errors import CampaignError, Code, StoppedError, UsageError
 from campaign.layout import Layout
+from campaign.outcome import EXIT_RESUMABLE, Outcome
 from campaign.registry import client
 from campaign.registry.client import Client
 from campaign.registry.errors import (
@@ -79,6 +81,13 @@ class Outbox:
             del self.entries[0]
             self.save()
 
+    def _resolved(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments with the identifiers that the registry has given; one that it refused to give is left out."""
+        known = {
+            name: self.ids.get(value, value) if isinstance(value, str) else value for name, value in arguments.items()
+        }
+        return {name: value for name, value in known.items() if value not in (CAMPAIGN, RUN)}
+
 
 def _told(asked: Client, entry: Entry, arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
@@ -104,7 +113,7 @@ class Reporter:
         if campaign_id is None or even_if_held:
             return
         try:
-            seen = self._connected().call("get_campaign", {"campaign_id": campaign_id})
+            seen = connected(self._registration).call("get_campaign", {"campaign_id": campaign_id})
         except CampaignError as error:
             logger.warning("registry: %s", error.message)
             return
@@ -125,7 +134,7 @@ class Reporter:
             box.ids[CAMPAIGN] = self._registration.campaign_id
         elif CAMPAIGN not in box.ids and not any(entry["gives"] == CAMPAIGN for entry in box.entries):
             declared = {"lead_actor_id": str(client.me()), **self._registration.declared}
-            box.put("register_campaign", key=uuid4().hex, gives=CAMPAIGN, **declared)
+            box.put("register_campaign", key=self._campaign_key(), gives=CAMPAIGN, **declared)
         box.put("start_campaign", campaign_id=CAMPAIGN)
         box.put(
             "register_run",
@@ -139,6 +148,15 @@ class Reporter:
         box.running = True
         self._tell()
         threading.Thread(target=self._keep_telling, daemon=True, name="registry").start()
+
+    def _campaign_key(self) -> str:
+        """The same for all allocations that share the campaign: one of them registers it."""
+        path, scratch = self._layout.metadata / "registry.key", self._layout.metadata / f".registry.key.{uuid4().hex}"
+        scratch.write_text(uuid4().hex)
+        with contextlib.suppress(FileExistsError):
+            os.link(scratch, path)
+        scratch.unlink()
+        return path.read_text()
 
     def end(self, operation: str, reason: str = "") -> None:
         """Note how the run ended, and tell it."""
@@ -158,36 +176,66 @@ class Reporter:
         with self._guard:
             self._outbox.save()
             try:
-                self._outbox.tell(self._connected())
+                self._outbox.tell(connected(self._registration))
             except CampaignError as error:
                 logger.warning("registry: %s; it is told later", error.message)
 
-    def _connected(self) -> Client:
-        file = self._registration.token_file
-        return client.connect(self._registration.url, client.read_token(Path(file).expanduser()) if file else None)
+
+Told = Callable[[Outcome], Outcome]
+"""Reports how a run ended, and gives that back."""
 
 
-@contextmanager
-def reported(config: Config, layout: Layout, *, even_if_held: bool) -> Iterator[Reporter | None]:
-    """The reporter of a run that is about to begin; None where runs are reported nowhere. What breaks off is reported as well."""
+@contextlib.contextmanager
+def reported(config: Config, layout: Layout, *, even_if_held: bool) -> Iterator[Told]:
+    """Report a run that begins, by the one who holds the campaign; what is yielded reports how it ended. What breaks off is reported as well."""
     if config.registration is None:
-        yield None
+        yield lambda outcome: outcome
         return
     reporter = Reporter(config.registration, layout, f"{config.version} {config.name}"[:200])
     reporter.refuse_held(even_if_held=even_if_held)
     reporter.begin()
+
+    def told(outcome: Outcome) -> Outcome:
+        reporter.end(*ending(outcome))
+        return outcome
+
     try:
-        yield reporter
+        yield told
+    except StoppedError as error:
+        reporter.end("stop_run", error.message.partition("\n")[0])
+        raise
     except BaseException as error:
-        reporter.end("abort_run", str(error).partition("\n")[0] or type(error).__name__)
+        reporter.end("abort_run", str(error).partition("\n")[0].strip() or type(error).__name__)
         raise
 
 
+def ending(outcome: Outcome) -> tuple[str, str]:
+    """(operation, reason) by which the registry is told how a run ended."""
+    if outcome.reason == Order.ABORT:
+        return "abort_run", "a person aborted it"
+    if outcome.exit_code == EXIT_RESUMABLE:
+        return "stop_run", f"{outcome.reason or 'stopped'}: {outcome.counts.get('pending', 0)} jobs are left"
+    return "complete_run", ""
+
+
 def tell_later(config: Config, layout: Layout) -> int:
-    """Tell what earlier runs could not; how much is still to be told."""
+    """Tell what earlier runs could not; how much is still to be told. LockedError while the campaign runs, which tells it itself."""
+    from campaign.adapters.lock import CampaignLock
+
     if config.registration is None:
-        raise UsageError(Code.CONFIG_INVALID, "no registry is configured", action="set registry.url")
-    box = Outbox(layout.registry)
-    file = config.registration.token_file
-    box.tell(client.connect(config.registration.url, client.read_token(Path(file).expanduser()) if file else None))
-    return len(box.entries)
+        raise UsageError(Code.CONFIG_INVALID, "no registry is configured", action="set registry.url, or add --url")
+    manifest.read(layout)
+    lock = CampaignLock(layout.metadata)
+    try:
+        boxes = [Outbox(path) for path in sorted(layout.metadata.glob("registry*.json"))]
+        for box in boxes:
+            box.tell(connected(config.registration))
+    finally:
+        lock.release()
+    return sum(len(box.entries) for box in boxes)
+
+
+def connected(registration: Registration) -> Client:
+    """The registry that a configuration names."""
+    file = registration.token_file
+    return client.connect(registration.url, client.read_token(Path(file).expanduser()) if file else None)

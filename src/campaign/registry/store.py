@@ -21,6 +21,9 @@ from campaign.registry.tables import EVENTS, FACTS, METADATA, PROJECTIONS, SCHEM
 BUSY_S = 30
 """How long a writer waits for the others."""
 
+CONNECT_S = 10
+"""How long a server is waited for."""
+
 WRITERS_LOCK = 0x63616D70
 """Key of the lock under which PostgreSQL appends: positions are committed in their order."""
 
@@ -187,7 +190,10 @@ def _engine(url: str) -> sa.Engine:
             action="write sqlite:////path/registry.db or postgresql+psycopg://USER@HOST/NAME",
         ) from error
     if parsed.get_backend_name() == "postgresql":
-        return sa.create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=20)
+        wait = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_S}
+        return sa.create_engine(
+            parsed.set(drivername="postgresql+psycopg"), connect_args=wait, pool_pre_ping=True, pool_size=20
+        )
     engine = sa.create_engine(parsed, connect_args={"timeout": BUSY_S, "check_same_thread": False}, pool_size=20)
     sa.event.listen(engine, "connect", _prepare_sqlite)
     sa.event.listen(engine, "begin", _begin_sqlite)
