@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from mcp import Client, StdioServerParameters
+from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 
 from campaign.registry.errors import InvalidRequestError, RegistryError
@@ -101,7 +103,6 @@ def test_tokens(store, registry):
         ("GET", "/campaigns/not-a-uuid", b"", 422),
         ("GET", "/campaigns?limit=many", b"", 422),
         ("GET", "/campaigns?tag=%00", b"", 422),
-        ("GET", "/campaigns?tag=%ED%A0%80", b"", 422),
         ("GET", "/campaigns?cursor=%00", b"", 422),
         ("GET", "/nowhere", b"", 404),
         ("DELETE", "/campaigns", b"", 405),
@@ -209,7 +210,7 @@ def test_mcp_on_stdio(tmp_path):
     words = ["-m", "campaign", "serve", "--url", f"sqlite:///{tmp_path}/r.db", "--stdio"]
 
     async def talk():
-        async with Client(StdioServerParameters(command=sys.executable, args=words)) as client:
+        async with Client(StdioServerParameters(command=sys.executable, args=words, env=dict(os.environ))) as client:
             made = await client.call_tool("register_campaign", EXAMPLE)
             seen = await client.call_tool("get_campaign", made.structured_content)
             gone = await client.call_tool("get_campaign", {"campaign_id": str(uuid4())})
@@ -245,17 +246,17 @@ EXCLUDED = {
 }
 
 
-@pytest.fixture
-def api(app, http):
-    return schemathesis.openapi.from_asgi("/openapi.json", app)
-
-
-schema = schemathesis.pytest.from_fixture("api")
-
-
 @pytest.mark.slow
-@schema.parametrize()
-@settings(max_examples=15, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-def test_schemathesis_finds_nothing(case):
-    case.headers = {**(case.headers or {}), **HEADERS}
-    case.call_and_validate(excluded_checks=[check for check in CHECKS.get_all() if check.__name__ in EXCLUDED])
+@pytest.mark.parametrize("mode", GenerationMode)
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_schemathesis_finds_nothing(app, name, mode):
+    operation = schemathesis.openapi.from_asgi("/openapi.json", app).find_operation_by_id(name)
+    excluded = [check for check in CHECKS.get_all() if check.__name__ in EXCLUDED]
+
+    @settings(max_examples=5, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+    @given(case=operation.as_strategy(generation_mode=mode))
+    def ask(case):
+        case.headers = {**(case.headers or {}), **HEADERS}
+        case.call_and_validate(excluded_checks=excluded)
+
+    ask()

@@ -15,7 +15,7 @@ from sqlalchemy.dialects import postgresql
 
 from campaign.registry.errors import InvalidCursorError
 from campaign.registry.tables import CAMPAIGNS, RUNS
-from campaign.registry.values import OPEN
+from campaign.registry.values import OPEN, CampaignTag
 
 if TYPE_CHECKING:
     from campaign.registry.messages import ListCampaigns, ListRuns
@@ -34,7 +34,7 @@ def campaigns(connection: sa.Connection, asked: ListCampaigns, secret: bytes) ->
         if (value := getattr(asked, name)) is not None:
             chosen = chosen.where(CAMPAIGNS.c[name] == value)
     if asked.tag is not None:
-        chosen = chosen.where(_has_tag(connection, asked.tag.strip()))
+        chosen = chosen.where(_has_tag(connection, CampaignTag(asked.tag)))
     return _page(connection, chosen, CAMPAIGNS.c.registered_at, CAMPAIGNS.c.campaign_id, asked, secret)
 
 

@@ -329,7 +329,9 @@ OPERATIONS: Mapping[str, Operation] = {
             errors.CampaignRunNotMemberError, errors.InvalidCampaignRunRemoveReasonError,
         ),
         _query(get_campaign, _OF, OfCampaign, CampaignView, _NO_CAMPAIGN),
-        _query(list_campaigns, "/campaigns", ListCampaigns, CampaignPage, errors.InvalidCursorError),
+        _query(
+            list_campaigns, "/campaigns", ListCampaigns, CampaignPage, errors.InvalidCursorError, errors.InvalidCampaignTagError
+        ),
         _new(register_run, "/runs", RegisterRun, RunRef, errors.RunAlreadyExistsError, errors.InvalidRunNameError),
         _modified(
             start_run, f"{_RUN}/start", StartRun, _NO_RUN, _NO_CAMPAIGN, errors.RunCannotStartError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Request
@@ -45,7 +46,9 @@ def make_app(registry: Registry, doorkeeper: Doorkeeper, lifespan: Any = None) -
         description="Which campaigns exist, who leads them, what state they are in, and which runs belong to them.",
         redoc_url=None,
         lifespan=lifespan,
+        max_body_size=BODY_MAX,
     )
+    app.add_middleware(DeclaredLength)
     router = APIRouter()
     for operation in OPERATIONS.values():
         _add_route(router, operation, registry, doorkeeper)
@@ -54,7 +57,6 @@ def make_app(registry: Registry, doorkeeper: Doorkeeper, lifespan: Any = None) -
     app.add_exception_handler(RegistryError, _refused)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _other)  # type: ignore[arg-type]
-    app.add_middleware(BodyLimit)
     return app
 
 
@@ -160,46 +162,30 @@ async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
 
 
 async def _other(_: Request, error: HTTPException) -> JSONResponse:
+    if error.status_code == HTTPStatus.BAD_REQUEST:  # a body that is no JSON at all, however it is not
+        return problem(InvalidRequestError(str(error.detail)))
+    if error.status_code == BodyTooLargeError.status:
+        return problem(BodyTooLargeError(f"a request has {BODY_MAX} bytes at most"))
+    words = str(error.detail)
     body = {
         "type": "about:blank",
-        "title": str(error.detail),
+        "title": words,
         "status": error.status_code,
-        "detail": str(error.detail),
+        "detail": words,
         "error": "HTTPException",
     }
     return JSONResponse(body, status_code=error.status_code, media_type=PROBLEM, headers=error.headers)
 
 
-class BodyLimit:
-    """Refuses bodies that are larger than anybody means, before they are read."""
+class DeclaredLength:
+    """Refuses a body that says itself that it is too large, as any other refusal is told."""
 
     def __init__(self, app: Any) -> None:
         self._app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        too_large = problem(BodyTooLargeError(f"a request has {BODY_MAX} bytes at most"))
+        declared = dict(scope.get("headers", ())).get(b"content-length", b"0")
         if declared.isdigit() and int(declared) > BODY_MAX:
-            await too_large(scope, receive, send)
-            return
-        taken, refused = 0, False
-
-        async def counted() -> Any:
-            nonlocal taken, refused
-            message = await receive()
-            taken += len(message.get("body", b""))
-            if taken > BODY_MAX:
-                refused = True
-                return {"type": "http.request", "body": b"", "more_body": False}
-            return message
-
-        async def guarded(message: Any) -> None:
-            if not refused:
-                await send(message)
-
-        await self._app(scope, counted, guarded)
-        if refused:
-            await too_large(scope, receive, send)
+            await problem(BodyTooLargeError(f"a request has {BODY_MAX} bytes at most"))(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)

@@ -11,10 +11,15 @@ from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, OperationalError
 
 from campaign.registry import projections
-from campaign.registry.errors import OptimisticConcurrencyError, RegistrySchemaError, RegistryUnavailableError
+from campaign.registry.errors import (
+    InvalidRequestError,
+    OptimisticConcurrencyError,
+    RegistrySchemaError,
+    RegistryUnavailableError,
+)
 from campaign.registry.events import Event, event_of, payload
 from campaign.registry.tables import EVENTS, FACTS, METADATA, PROJECTIONS, SCHEMA_VERSION
 
@@ -53,6 +58,14 @@ class EventStore:
         """
         self._engine = _engine(url)
         self.is_postgresql = self._engine.dialect.name == "postgresql"
+        try:
+            self.secret = self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> bytes:
+        """Have the tables, of this version, and the projections up to date; the secret of the cursors."""
         with _database_errors(), self._engine.connect() as connection:
             there = sa.inspect(connection).has_table(FACTS.name)
         if not there:
@@ -60,7 +73,7 @@ class EventStore:
         self._check_version()
         with self.writing() as unit:
             unit.catch_up()
-            self.secret = bytes.fromhex(unit.fact("secret"))
+            return bytes.fromhex(unit.fact("secret"))
 
     def close(self) -> None:
         """Give the connections back."""
@@ -221,6 +234,8 @@ def _database_errors() -> Iterator[None]:
         raise RegistryUnavailableError(
             f"the registry's database can't be used: {_reason(error)}", action="try again later"
         ) from error
+    except DataError as error:
+        raise InvalidRequestError(f"the registry's database does not hold such a value: {_reason(error)}") from error
     except DBAPIError as error:
         if error.connection_invalidated:
             raise RegistryUnavailableError("the registry's database is gone", action="try again later") from error
