@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, create_model
 from starlette.exceptions import HTTPException
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from campaign import __version__
 from campaign.registry.errors import BodyTooLargeError, InvalidRequestError, RegistryError
@@ -46,8 +47,8 @@ def make_app(registry: Registry, doorkeeper: Doorkeeper, lifespan: Any = None) -
         description="Which campaigns exist, who leads them, what state they are in, and which runs belong to them.",
         redoc_url=None,
         lifespan=lifespan,
-        max_body_size=BODY_MAX,
     )
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=BODY_MAX)
     app.add_middleware(DeclaredLength)
     router = APIRouter()
     for operation in OPERATIONS.values():
