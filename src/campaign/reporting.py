@@ -23,8 +23,10 @@ from campaign.registry.client import Client
 from campaign.registry.errors import (
     CampaignCannotAddRunError,
     CampaignNotFoundError,
+    OptimisticConcurrencyError,
     RegistryError,
     RegistryUnavailableError,
+    Unauthorized,
 )
 
 logger = logging.getLogger("campaign")
@@ -34,6 +36,9 @@ AGAIN_S = 60.0
 
 CAMPAIGN, RUN = "$campaign", "$run"
 """Stand for identifiers that the registry has not given yet."""
+
+LATER = (RegistryUnavailableError, Unauthorized, OptimisticConcurrencyError)
+"""After these the same may well be told another time."""
 
 Entry = dict[str, Any]
 
@@ -46,6 +51,9 @@ class Outbox:
         try:
             known = json.loads(path.read_text())
         except FileNotFoundError:
+            known = {}
+        except ValueError as error:
+            logger.warning("registry: %s can't be read (%s): what was to be told is lost", path, error)
             known = {}
         self.ids: dict[str, str] = dict(known.get("ids", {}))
         self.entries: list[Entry] = list(known.get("entries", []))
@@ -63,15 +71,12 @@ class Outbox:
         )
 
     def tell(self, asked: Client) -> None:
-        """Tell everything; RegistryUnavailableError where the registry does not answer, with what is left still noted."""
+        """Tell everything; one of `LATER` where it can't be told now, with what is left still noted."""
         while self.entries:
             entry = self.entries[0]
-            arguments = {
-                name: self.ids.get(value, value) for name, value in entry["arguments"].items() if isinstance(value, str)
-            }
             try:
-                answer = _told(asked, entry, {**entry["arguments"], **arguments})
-            except RegistryUnavailableError:
+                answer = _told(asked, entry, self._resolved(entry["arguments"]))
+            except LATER:
                 raise
             except RegistryError as error:  # it knows already, or does not want to: saying it again does not help
                 logger.info("registry: %s: %s", entry["operation"], error.message)
@@ -106,6 +111,7 @@ class Reporter:
         self._registration, self._layout, self._name = registration, layout, name
         self._outbox = Outbox(layout.registry)
         self._guard, self._over = threading.Lock(), threading.Event()
+        self._client: Client | None = None
 
     def refuse_held(self, *, even_if_held: bool) -> None:
         """StoppedError where the campaign is held, unless that does not matter; silent where the registry does not answer."""
@@ -113,7 +119,7 @@ class Reporter:
         if campaign_id is None or even_if_held:
             return
         try:
-            seen = connected(self._registration).call("get_campaign", {"campaign_id": campaign_id})
+            seen = self._connected().call("get_campaign", {"campaign_id": campaign_id})
         except CampaignError as error:
             logger.warning("registry: %s", error.message)
             return
@@ -166,6 +172,17 @@ class Reporter:
             self._outbox.running = False
         self._tell()
 
+    def close(self) -> None:
+        """Give the connection back."""
+        with self._guard:
+            if self._client is not None:
+                self._client.close()
+
+    def _connected(self) -> Client:
+        if self._client is None:
+            self._client = connected(self._registration)
+        return self._client
+
     def _keep_telling(self) -> None:
         while not self._over.wait(AGAIN_S):
             if self._outbox.entries:
@@ -176,7 +193,7 @@ class Reporter:
         with self._guard:
             self._outbox.save()
             try:
-                self._outbox.tell(connected(self._registration))
+                self._outbox.tell(self._connected())
             except CampaignError as error:
                 logger.warning("registry: %s; it is told later", error.message)
 
@@ -192,15 +209,23 @@ def reported(config: Config, layout: Layout, *, even_if_held: bool) -> Iterator[
         yield lambda outcome: outcome
         return
     reporter = Reporter(config.registration, layout, f"{config.version} {config.name}"[:200])
-    reporter.refuse_held(even_if_held=even_if_held)
-    reporter.begin()
 
     def told(outcome: Outcome) -> Outcome:
         reporter.end(*ending(outcome))
         return outcome
 
+    with contextlib.closing(reporter):
+        reporter.refuse_held(even_if_held=even_if_held)
+        reporter.begin()
+        with _breaking_off(reporter):
+            yield told
+
+
+@contextlib.contextmanager
+def _breaking_off(reporter: Reporter) -> Iterator[None]:
+    """Report a run that does not come to its end."""
     try:
-        yield told
+        yield
     except StoppedError as error:
         reporter.end("stop_run", error.message.partition("\n")[0])
         raise
@@ -228,8 +253,9 @@ def tell_later(config: Config, layout: Layout) -> int:
     lock = CampaignLock(layout.metadata)
     try:
         boxes = [Outbox(path) for path in sorted(layout.metadata.glob("registry*.json"))]
-        for box in boxes:
-            box.tell(connected(config.registration))
+        with contextlib.closing(connected(config.registration)) as asked:
+            for box in boxes:
+                box.tell(asked)
     finally:
         lock.release()
     return sum(len(box.entries) for box in boxes)

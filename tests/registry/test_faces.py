@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -260,3 +261,29 @@ def test_schemathesis_finds_nothing(app, name, mode):
         case.call_and_validate(excluded_checks=excluded)
 
     ask()
+
+
+def test_the_page_names_every_operation_and_what_it_refuses_with():
+    page = (Path(__file__).parents[2] / "docs" / "registry.md").read_text()
+    for operation in OPERATIONS.values():
+        refusals = ", ".join(f"`{error.__name__}`" for error in operation.raises)
+        assert f"| `{operation.name}` | `{operation.method} {operation.path}` | {refusals} |" in page
+
+
+DOCUMENTED = {
+    "register_campaign": "CampaignAlreadyExistsError InvalidCampaignNameError InvalidCampaignDescriptionError InvalidCampaignTagError InvalidCampaignExternalIdError",
+    "start_campaign": "CampaignNotFoundError CampaignCannotStartError",
+    "hold_campaign": "CampaignNotFoundError CampaignCannotHoldError InvalidCampaignHoldReasonError",
+    "resume_campaign": "CampaignNotFoundError CampaignCannotResumeError",
+    "close_campaign": "CampaignNotFoundError CampaignCannotCloseError",
+    "abandon_campaign": "CampaignNotFoundError CampaignCannotAbandonError InvalidCampaignAbandonReasonError",
+    "add_run_to_campaign": "CampaignNotFoundError RunNotFoundError CampaignCannotAddRunError CampaignRunAlreadyMemberError RunAlreadyAssignedToCampaignError",
+    "remove_run_from_campaign": "CampaignNotFoundError CampaignCannotRemoveRunError CampaignRunNotMemberError InvalidCampaignRunRemoveReasonError",
+    "get_campaign": "CampaignNotFoundError",
+    "list_campaigns": "",
+}
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_each_slice_may_raise_what_the_document_says(name):
+    assert set(DOCUMENTED[name].split()) <= {error.__name__ for error in OPERATIONS[name].raises}

@@ -30,6 +30,9 @@ class Client(Protocol):
     def call(self, name: str, arguments: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         """What the operation answers, empty where it answers nothing; a RegistryError where it refuses."""
 
+    def close(self) -> None:
+        """Give connections back."""
+
 
 def connect(url: str, token: str | None = None) -> Client:
     """The registry at a URL: `https://...` of a server, or that of a database; UsageError where the URL is neither.
@@ -96,6 +99,9 @@ class DatabaseClient:
     def call(self, name: str, arguments: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         return self._registry.call(OPERATIONS[name], self._principal, arguments, key) or {}
 
+    def close(self) -> None:
+        self._registry.store.close()
+
 
 class HttpClient:
     """Asks a server, with a bearer token."""
@@ -118,6 +124,9 @@ class HttpClient:
             why = getattr(error, "reason", error)
             raise RegistryUnavailableError(f"{self._url} does not answer: {why}", action="try again later") from error
         return dict(json.loads(body)) if body else {}
+
+    def close(self) -> None:
+        """There is nothing open."""
 
 
 def _request(
