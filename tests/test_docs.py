@@ -82,6 +82,7 @@ def test_a_generator_of_one_s_own_begins_with_the_template(tmp_path, monkeypatch
     pip = ["pip", "install", "-qq", "--disable-pip-version-check", "--no-deps", "--target", "site", "./my_mocks"]
     subprocess.run([*python, *pip], check=True)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=os.pathsep)
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
     subprocess.run([*python, "pytest", "-q", "-p", "no:cacheprovider", "my_mocks"], check=True)
     run = ["campaign", "run", "my_mocks/my_mocks.yaml", "--plain", "--dashboard", "off"]
     subprocess.run([*python, *run], check=True)

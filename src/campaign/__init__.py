@@ -6,19 +6,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["CampaignManager", "__version__", "audit", "open", "tidy"]
+__all__ = ["CampaignManager", "__version__", "audit", "open", "sweep", "tidy"]
 
 if TYPE_CHECKING:
     from campaign.analyse.results import open_results as open  # noqa: A004
     from campaign.examine import audit_campaign as audit
     from campaign.examine import tidy
     from campaign.manager import CampaignManager
+    from campaign.sweeps import sweep
 
 
 _ROOMS = {
     "open": ("campaign.analyse.results", "open_results"),
     "audit": ("campaign.examine", "audit_campaign"),
     "tidy": ("campaign.examine", "tidy"),
+    "sweep": ("campaign.sweeps", "sweep"),
     "CampaignManager": ("campaign.manager", "CampaignManager"),
 }
 

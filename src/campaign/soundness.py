@@ -63,9 +63,9 @@ def refuse_bad_names(config: Config, grid: Grid, named: Callable[[int, Point], s
     `named` gives the name of a job at a point.
     """
     scheme = f"outputs.naming_scheme {config.naming_scheme!r}"
-    if not identity.numbers_jobs(config.naming_scheme):
-        _refuse_words_twice(scheme, grid)
     try:
+        if not identity.numbers_jobs(config.naming_scheme):
+            _refuse_words_twice(scheme, grid)
         first = [named(job, grid.point(job)) for job in range(min(grid.size, NAMED_FIRST))]
         longest = named(0, {p.name: _longest(p.values) for p in grid.parameters})
     except (KeyError, IndexError, ValueError) as error:

@@ -12,6 +12,7 @@ import pytest
 import xarray as xr
 
 from campaign import manifest
+from campaign import sweep as open_sweep
 from campaign.errors import UsageError
 from campaign.opening import lay_out, read_config
 from tests.conftest import wait_for
@@ -376,6 +377,20 @@ def test_a_function_may_return_a_mapping(here):
     results = xr.open_zarr(here / "campaigns" / "v1.0_again" / "results.zarr").load()
     assert results.height.attrs["units"] == "m2"
     assert results.side.values.tolist() == [[-1, -1], [1, 1]]
+
+
+def test_a_sweep_from_python_gives_its_dataset(here):
+    (here / "study.py").write_text(STUDY)
+    asked = {"x": np.linspace(0, 1, 3), "y": {"values": (-1, 0), "units": "m"}}
+    returns = {"height": {"units": "m2"}, "side": {"dtype": "i8"}}
+    for _ in range(2):
+        ds = open_sweep("study.py:bowl", asked, returns=returns, settings=["resources.slots=2"])
+        assert np.allclose(ds.height, (ds.x - 0.3) ** 2 + (ds.y + 1) ** 2)
+        assert (ds.y.attrs["units"], ds.height.attrs["units"], dict(ds.height.sizes)) == ("m", "m2", {"x": 3, "y": 2})
+    with pytest.raises(UsageError, match="is there and says something else"):
+        open_sweep("study.py:bowl", {"x": "0:1:5", "y": [0]}, returns=returns)
+    with pytest.raises(UsageError, match="can't be called with z"):
+        open_sweep("study.py:bowl", {"z": [1, 2]}, name="other", returns=returns)
 
 
 def test_what_a_program_said_last_stands_in_the_first_line(here):

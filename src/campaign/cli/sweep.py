@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from campaign import durable, run
-from campaign.config.source import yaml_text
+from campaign import run, sweeps
 from campaign.core import ranges
-from campaign.core.identity import slug
 from campaign.errors import Code, UsageError
-from campaign.opening import lay_out, read_config
 
 EPILOG = f"""values of a parameter: {ranges.FORMS}
 {{{{ R }}}} in arguments and template files stands for the parameter R, {{{{ seed }}}} for the seed of the job.
@@ -60,47 +56,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign sweep`."""
-    document = document_of(arguments)
-    path: Path = arguments.write or Path(f"{slug(document['campaign']['name'])}.yaml")
-    text = yaml_text(document, "Written by `campaign sweep`; campaign run FILE goes on with it.")
-    if path.exists() and path.read_text() != text:
-        raise UsageError(
-            Code.CONFIG_CHANGED, f"{path} is there and says something else",
-            action=f"run it (campaign run {path}), delete it, or name another campaign (--name NAME) or file (--write FILE)",
-        )  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch:
-        arguments.config = Path(scratch) / path.name
-        arguments.config.write_text(text)
-        if arguments.dry_run:
-            return run.command(arguments)
-        lay_out(*read_config(arguments.config, arguments.settings))  # or nothing is written
-    durable.write_bytes(path, text.encode())
-    arguments.config = path
+    arguments.config = sweeps.write(
+        document_of(arguments), arguments.write, arguments.settings, dry_run=arguments.dry_run
+    )
     return run.command(arguments)
 
 
 def document_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """The configuration that a command line asks for; UsageError where it can't be read."""
-    design: dict[str, Any] = {
-        "method": arguments.method,
-        "parameters": _once("--params", map(_parameter, arguments.params)),
-    }
-    if arguments.samples is not None:
-        design["samples"] = arguments.samples
-    science: dict[str, Any] = {"seed": arguments.seed}
-    if arguments.realizations is not None:
-        science["realizations"] = arguments.realizations
+    parameters = _once("--params", map(_parameter, arguments.params))
     generator, options, name = _generator(arguments)
-    document: dict[str, Any] = {
-        "campaign": {"name": arguments.name or name},
-        "science": science,
-        "design": design,
-        "generator": generator,
-        "strategy": {"overrides": {generator: options}},
-    }
-    if arguments.naming is not None:
-        document["outputs"] = {"naming_scheme": arguments.naming}
-    return document
+    return sweeps.document(
+        arguments.name or name, generator, options, parameters, method=arguments.method, samples=arguments.samples,
+        realizations=arguments.realizations, seed=arguments.seed, naming=arguments.naming,
+    )  # fmt: skip
 
 
 def _generator(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], str]:
