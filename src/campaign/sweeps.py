@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,14 +45,22 @@ def document(
     }
 
 
-def write(
-    configuration: Mapping[str, Any], path: Path | None, settings: Sequence[str], *, dry_run: bool = False
-) -> Path:
-    """Write a configuration that can be run, to `path` or to one that is called like it; where it is.
+@contextlib.contextmanager
+def tried(configuration: Mapping[str, Any], name: str) -> Iterator[Path]:
+    """A configuration in a file of this name, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="campaign-") as scratch:
+        path = Path(scratch) / name
+        path.write_text(yaml_text(dict(configuration), WRITTEN))
+        yield path
 
-    A dry run writes it to a temporary directory. UsageError where it can't be run, or where another one is there.
-    """
-    path = path or Path(f"{slug(configuration['campaign']['name'])}.yaml")
+
+def usual_path(configuration: Mapping[str, Any]) -> Path:
+    """Where a configuration is written unless somebody says otherwise: called like the campaign, here."""
+    return Path(f"{slug(configuration['campaign']['name'])}.yaml")
+
+
+def write(configuration: Mapping[str, Any], path: Path, settings: Sequence[str]) -> None:
+    """Write a configuration that can be run; UsageError where it can't be, or where another one is there."""
     text = yaml_text(dict(configuration), WRITTEN)
     if path.exists() and path.read_text() != text:
         raise UsageError(
@@ -59,17 +68,9 @@ def write(
             f"{path} is there and says something else",
             action=f"run it (campaign run {path}), delete it, or name another campaign (--name NAME) or file (--write FILE)",
         )
-    trial = Path(tempfile.mkdtemp(prefix="campaign-")) / path.name
-    trial.write_text(text)
-    if dry_run:
-        return trial
-    try:
+    with tried(configuration, path.name) as trial:
         lay_out(*read_config(trial, settings))  # or nothing is written
-    finally:
-        trial.unlink()
-        trial.parent.rmdir()
     durable.write_bytes(path, text.encode())
-    return path
 
 
 def sweep(
@@ -101,7 +102,9 @@ def sweep(
     asked = document(
         name or call.rpartition(":")[2], "function", options, plain, method=method, samples=samples, realizations=realizations, seed=seed
     )  # fmt: skip
-    config, generator = read_config(write(asked, None, settings), settings)
+    path = usual_path(asked)
+    write(asked, path, settings)
+    config, generator = read_config(path, settings)
     outcome = run_campaign(config, generator, Options(dashboard=None))
     if outcome.exit_code == EXIT_RESUMABLE:
         raise StoppedError(

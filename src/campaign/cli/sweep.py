@@ -56,9 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign sweep`."""
-    arguments.config = sweeps.write(
-        document_of(arguments), arguments.write, arguments.settings, dry_run=arguments.dry_run
-    )
+    document = document_of(arguments)
+    path = arguments.write or sweeps.usual_path(document)
+    if arguments.dry_run:
+        with sweeps.tried(document, path.name) as arguments.config:
+            return run.command(arguments)
+    sweeps.write(document, path, arguments.settings)
+    arguments.config = path
     return run.command(arguments)
 
 
