@@ -61,7 +61,7 @@ def seen(asked):
 
 
 def test_a_run_is_registered_started_and_completed(run, database):
-    run(f"registry.url={database}", "registry.tags=roman,mocks", "registry.intent=Series")
+    run(f"registry.url={database}", "registry.tags=[roman, mocks]", "registry.intent=Series")
     run(f"registry.url={database}")
     (campaign,), (first, second) = seen(connect(database))
     assert (campaign["name"], campaign["status"], campaign["run_count"]) == ("scripted v1.0", "Active", 2)
