@@ -171,6 +171,11 @@ class Unit:
             chosen = sa.select(EVENTS.c.position, EVENTS.c.kind, EVENTS.c.payload).where(EVENTS.c.position > done)
             rows = self.connection.execute(chosen.order_by(EVENTS.c.position).limit(REBUILD_SLICE)).all()
             if not rows:
+                if (
+                    count >= REBUILD_SLICE
+                ):  # the planner knows nothing yet of so many, and would sort them for every page
+                    for table in PROJECTIONS:
+                        self.connection.exec_driver_sql(f"ANALYZE {table.name}")
                 return count
             projections.apply_all(self.connection, [event_of(row.kind, row.payload) for row in rows])
             done, count = rows[-1].position, count + len(rows)
