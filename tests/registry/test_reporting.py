@@ -181,7 +181,7 @@ def test_what_is_no_registry(run):
 
 
 CLI = (
-    ("register-campaign", "--name", "mocks", "--intent", "Sweep", "--lead-actor-id", str(me()), "--tags", "a", "--tags", "b",
+    ("register-campaign", "--name", "mocks", "--intent", "Sweep", "--tags", "a", "--tags", "b",
      "--external-refs", "proposal:GUP-1", "--json"),
 )  # fmt: skip
 
@@ -197,8 +197,8 @@ def test_from_the_command_line(database):
     made = json.loads(typed("registry", *CLI[0]))["campaign_id"]
     assert typed("registry", "start-campaign", made) == "done\n"
     assert "Active" in typed("registry", "list-campaigns")
-    assert "external_refs: {'scheme': 'proposal', 'id': 'GUP-1'}" in typed("registry", "get-campaign", made)
-    assert "must be Planned" in typed("registry", "start-campaign", made, code=1)
+    assert "external_refs: proposal:GUP-1" in typed("registry", "get-campaign", made)
+    assert "must be Planned" in typed("registry", "start-campaign", made, code=2)
     assert "2 events" in typed("registry", "rebuild")
     assert "campaign_" in typed("token", "create", "ada")
     assert "operator ada" in typed("token", "list")

@@ -6,13 +6,15 @@ import argparse
 import json
 import os
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 from uuid import uuid4
 
 from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE, EXIT_RESUMABLE
+from campaign.registry.client import me
 from campaign.registry.operations import OPERATIONS, Category, Operation
 
 URL, TOKEN_FILE = "CAMPAIGN_REGISTRY", "CAMPAIGN_REGISTRY_TOKEN_FILE"
@@ -20,7 +22,7 @@ URL, TOKEN_FILE = "CAMPAIGN_REGISTRY", "CAMPAIGN_REGISTRY_TOKEN_FILE"
 EPILOG = f"""--url is that of a server (http://HOST:PORT, with --token-file) or of a database (sqlite:////path/registry.db,
 postgresql+psycopg://USER@HOST/NAME); {URL} and {TOKEN_FILE} stand for them.
 examples:
-  campaign registry register-campaign --name "Roman mocks" --intent Sweep --lead-actor-id UUID --tags roman
+  campaign registry register-campaign --name "Roman mocks" --intent Sweep --tags roman
   campaign registry list-campaigns --status all
   campaign registry hold-campaign UUID --reason "wrong cosmology"
   campaign registry report my.yaml      tell what runs could not when the registry was away
@@ -58,9 +60,25 @@ def _add_fields(parser: argparse.ArgumentParser, operation: Operation) -> None:
             options["metavar"] = "SCHEME:ID" if name == "external_refs" else name.upper().removesuffix("S")
         elif kind is int:
             options["type"] = int
+        if allowed := _choices(kind):
+            options["choices"] = allowed
+            options.pop("metavar", None)
+        if name == "lead_actor_id" and field.is_required():
+            options |= {"required": False, "default": str(me()), "help": "who leads it (default: you)"}
         parser.add_argument(f"--{name.replace('_', '-')}", dest=name, **options)
     if operation.category is Category.NEW:
         parser.add_argument("--key", help="idempotency key: the same key does the same thing once (default: a new one)")
+
+
+def _choices(kind: Any) -> list[str]:
+    """The words that a field may be, where they are counted; of a list, those of an entry."""
+    if isinstance(kind, type) and issubclass(kind, StrEnum):
+        return [str(word) for word in kind]
+    if get_origin(kind) is Literal:
+        return [str(word) for word in get_args(kind)]
+    parts = [one for one in get_args(kind) if one is not type(None)]
+    found = [_choices(part) for part in parts if get_origin(kind) in (Union, UnionType, list)]
+    return [word for words in found for word in words] if found and all(found) else []
 
 
 def _is_list(kind: Any) -> bool:
@@ -105,9 +123,14 @@ def _lines(answer: Mapping[str, Any]) -> list[str]:
             entries = [_entry(entry) for entry in answer[plural]] or ["none"]
             more = answer["next_cursor"]
             return [*entries, *([f"more: --cursor {more}"] if more else [])]
+    said = {name: value for name, value in answer.items() if value not in (None, [])}
     return [
-        f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in answer.items()
+        f"{name}: {', '.join(map(_word, value)) if isinstance(value, list) else value}" for name, value in said.items()
     ]
+
+
+def _word(value: Any) -> str:
+    return f"{value['scheme']}:{value['id']}" if isinstance(value, Mapping) else str(value)
 
 
 def _entry(entry: Mapping[str, Any]) -> str:

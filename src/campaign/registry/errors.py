@@ -11,6 +11,7 @@ class RegistryError(CampaignError):
     """Root of what the registry refuses."""
 
     status: ClassVar[int] = 400
+    exit_code = 2
 
     def __init__(self, message: str, *, action: str = "") -> None:
         super().__init__(Code.REGISTRY_REFUSED, message, action=action)
@@ -246,6 +247,7 @@ class RegistryUnavailableError(RegistryError):
     """The database, or the server, can't be reached."""
 
     status = 503
+    exit_code = 3
     transient = True
 
 
@@ -253,3 +255,4 @@ class RegistrySchemaError(RegistryError):
     """The database was made by another version."""
 
     status = 503
+    exit_code = 3

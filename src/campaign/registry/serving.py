@@ -8,6 +8,8 @@ import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
 from campaign.registry.operations import Role
 from campaign.registry.rest import BODY_MAX, make_app
 from campaign.registry.service import Principal, Registry
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("campaign.registry")
 
 MCP_PATH = "/mcp"
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
 def application(registry: Registry, doorkeeper: Doorkeeper, host: str = "127.0.0.1") -> FastAPI:
@@ -41,6 +44,8 @@ def application(registry: Registry, doorkeeper: Doorkeeper, host: str = "127.0.0
 
     app = make_app(registry, doorkeeper, lifespan)
     app.router.routes += tools.routes
+    if host in LOOPBACK:  # a page elsewhere whose name leads here is no friend
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK])
     app.add_middleware(AccessLog)
     return app
 
