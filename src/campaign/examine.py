@@ -17,15 +17,19 @@ from campaign.adapters.lock import holder
 from campaign.analyse import audit as auditing
 from campaign.analyse import tidy as tidying
 from campaign.analyse.audit import Finding
+from campaign.analyse.story import Situation, records_of, why
+from campaign.analyse.triage import grouped
 from campaign.core.model import Outcome, Product, Record, Shape, Slot, State
 from campaign.errors import Code, FormatError, JobError, UsageError
 from campaign.layout import Layout
 from campaign.shards import live_shards
+from campaign.status import read_status
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from campaign.analyse.audit import Audit
+    from campaign.analyse.triage import Group
     from campaign.gather import Recovery
     from campaign.plan import Plan, States
     from campaign.ports import Generator
@@ -128,6 +132,36 @@ class Damage:
     name: str
     path: str
     what: str
+
+
+def failures(directory: Path) -> list[Group]:
+    """What has failed in groups that are alike, the largest first, from what is committed; written by nobody, also while it runs."""
+    plan, _, layout = _opened(directory)
+    artifacts = ArtifactStore(layout.root)
+    table = auditing.read_truth(plan, artifacts).table
+    return grouped(auditing.failures_of(plan, artifacts, table), plan.grid.parameters)
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """One job, as it was and as it is."""
+
+    job: int
+    name: str
+    state: State
+    records: Sequence[Record]  # every attempt and decision
+    why: Sequence[str]  # why it is not running, and what to type
+
+
+def story(directory: Path, job: str, here: str = "") -> Story:
+    """What is committed of one job, and why it is not running; UsageError where there is no such job."""
+    plan, _, layout = _opened(directory)
+    artifacts, number = ArtifactStore(layout.root), plan.named(job)
+    table, status = auditing.read_truth(plan, artifacts).table, read_status(layout)
+    records = records_of(plan, artifacts, number)
+    situation = Situation(status.runs, status.paused, len(status.queue))
+    told = why(plan, table, number, records, situation, here or str(directory))
+    return Story(number, plan.name(number), table.row(number).state, records, told)
 
 
 def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int, list[Damage]]:

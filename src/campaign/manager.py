@@ -112,7 +112,7 @@ class CampaignManager:
         directory, settings = Path(campaign_id), (*self._settings, f"execution.max_retries={max_attempts - 1}")
         config, generator = opening.read_config(directory, settings)
         submit.refuse_second(Layout(directory))
-        names = conduct.requeue(config, generator, FAILED)
+        names = conduct.requeue(config, generator, conduct.Chosen(FAILED))
         if not names:
             return RetryReport(campaign_id, (), "")
         _, job = self._submit(directory, settings)

@@ -103,6 +103,22 @@ def products_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[t
                     yield record.job, product
 
 
+FAILED = frozenset({State.FAILED, State.TIMEOUT, State.MISSING_INPUT})
+
+
+def failures_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[Record]:
+    """The record by which each job that has failed, timed out or lacks its input is so."""
+    for number in artifacts.numbers():
+        try:
+            records: Sequence[Record] = plan.own(artifacts.read(number).records)
+        except FormatError:
+            continue
+        for record in records:
+            row = table.row(record.job)
+            if row.state in FAILED and (record.attempt, record.batch) == (row.attempt, row.batch):
+                yield record
+
+
 Check = Callable[[Product], str]
 """What is wrong with a product on disk: empty where nothing is."""
 

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 
 from campaign import conduct, opening
-from campaign.core.model import State
+from campaign.core.model import FailureClass, State
+from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE, closing_words
 
 RETRIED = ("failed", "timeout", "missing_input", "cancelled")
@@ -17,6 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
     parser.add_argument("--state", action="append", choices=RETRIED, help="only jobs in this state; may be repeated")
+    parser.add_argument(
+        "--where", action="append", default=[], metavar="PARAMETER=VALUE[,VALUE]",
+        help="only jobs at these values; may be repeated: all must match",
+    )  # fmt: skip
+    parser.add_argument(
+        "--class", dest="classes", action="append", default=[], choices=[str(word) for word in FailureClass], metavar="CLASS",
+        help=f"only jobs whose failure is of this class: {', '.join(FailureClass)}",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="list the jobs, change nothing")
     parser.add_argument("--run", "--submit", dest="run", action="store_true", help="run them at once")
     parser.add_argument("--json", action="store_true", help="report as JSON")
@@ -26,13 +35,24 @@ def command(arguments: argparse.Namespace) -> int:
     """`campaign retry`."""
     config, generator = opening.read_config(arguments.campaign)
     states = [State[word.upper()] for word in arguments.state or RETRIED]
-    names = conduct.requeue(config, generator, states, dry_run=arguments.dry_run)
+    where = {name: values.split(",") for name, values in map(_pair, arguments.where)}
+    classes = frozenset(FailureClass(word) for word in arguments.classes)
+    names = conduct.requeue(config, generator, conduct.Chosen(states, where, classes), dry_run=arguments.dry_run)
     _report(arguments, names)
     if arguments.run and names and not arguments.dry_run:
         outcome = conduct.run_campaign(config, generator)
         print(closing_words(outcome))
         return outcome.exit_code
     return EXIT_DONE
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, values = text.partition("=")
+    if not (name and equals and values):
+        raise UsageError(
+            Code.CONFIG_INVALID, f"--where {text}: not PARAMETER=VALUE", action="write it like --where redshift=0.5"
+        )
+    return name, values
 
 
 def _report(arguments: argparse.Namespace, names: list[str]) -> None:
