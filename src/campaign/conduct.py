@@ -98,12 +98,16 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
 
     orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us
     refuse_while_paused(layout)
-    if options.shard is not None:
-        return _run_shard(plan, generator, layout, options, options.shard, orders)
-    with (
-        committing(plan, generator, layout) as gatherer,
-        reported(plan.config, layout, even_if_held=options.even_if_held) as told,
-    ):
+    own = layout if options.shard is None else Layout(layout.root, options.shard.name)
+    with reported(plan.config, own, even_if_held=options.even_if_held) as told:
+        if options.shard is not None:
+            return told(_run_shard(plan, generator, own, options, options.shard, orders))
+        return told(_run_alone(plan, generator, own, options, orders))
+
+
+def _run_alone(plan: Plan, generator: Generator, layout: Layout, options: Options, orders: Orders) -> Outcome:
+    """All jobs, committed by this coordinator."""
+    with committing(plan, generator, layout) as gatherer:
         known = _sufficiency(plan, layout, gatherer.table.state)
         books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s(), known)
         chain = _chain(layout, plan, options)
@@ -113,7 +117,7 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
             summary = _run_pending(plan, generator, books, layout, options, orders)
         chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
         gatherer.flush()
-        return told(_outcome(gatherer.table.state, layout, summary, books))
+        return _outcome(gatherer.table.state, layout, summary, books)
 
 
 def _run_shard(
@@ -124,10 +128,9 @@ def _run_shard(
     from campaign.adapters.artifacts import ArtifactStore
     from campaign.shards import COMMIT_WAIT_S, Numbers, ShardCommitter, own_part, shard_held
 
-    layout = Layout(layout.root, shard.name)
     commit = partial(committing, plan, generator, layout, shard)
     chain = _chain(layout, plan, options)
-    with shard_held(layout, shard), reported(plan.config, layout, even_if_held=options.even_if_held) as told:
+    with shard_held(layout, shard):
         with commit(COMMIT_WAIT_S) as gatherer:
             known = _sufficiency(plan, layout, gatherer.table.state)
             stamp = partial(provenance.stamp, type(generator))
@@ -140,7 +143,7 @@ def _run_shard(
             summary = _run_pending(plan, generator, books, layout, options, orders)
         with commit(COMMIT_WAIT_S) as gatherer:
             chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
-            return told(_outcome(gatherer.table.state[shard.jobs(plan)], layout, summary, books))
+            return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary, books)
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ def test_tokens(store, registry):
     principals = Principals(store)
     _, viewer = principals.create("eve", Role.VIEWER, NOW)
     operator, token = principals.create("ada", Role.OPERATOR, NOW)
-    with pytest.raises(InvalidRequestError, match="called 'ada'"):
+    with pytest.raises(InvalidRequestError, match="'ada' has a token"):
         principals.create("ada", Role.ADMIN, NOW)
     with TestClient(application(registry, Doorkeeper(principals)), base_url="http://127.0.0.1") as client:
 
@@ -115,6 +115,20 @@ def test_hostile_requests_get_the_documented_error(http, method, path, body, sta
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     assert {"type", "title", "status", "detail"} <= set(answer.json())
+
+
+def test_who_is_nobody_is_told_so_before_anything_is_looked_at(http):
+    body = json.dumps({f"k{n}": n for n in range(50_000)}).encode()
+    headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
+    answer = http.post("/campaigns", content=body, headers=headers)
+    assert (answer.status_code, len(answer.content) < 1000) == (403, True)
+    answer = http.post("/campaigns", content=body, headers=headers | HEADERS)
+    assert (answer.status_code, len(answer.content) < 20_000) == (422, True)
+
+
+def test_the_description_says_how_one_is_known(http):
+    schemes = http.get("/openapi.json").json()["components"]["securitySchemes"]
+    assert (schemes["bearer"]["scheme"], schemes["principal"]["name"]) == ("bearer", "X-Principal-Id")
 
 
 def test_a_body_without_a_length_is_bounded_as_well(http):
@@ -209,6 +223,7 @@ def test_mcp_over_http_knows_who_asks(http):
     assert refused["structuredContent"]["error"] == "Unauthorized"
     made = call(**HEADERS)["structuredContent"]["campaign_id"]
     assert http.get(f"/campaigns/{made}", headers=HEADERS).json()["name"] == EXAMPLE["name"]
+    assert http.get("/mcp", headers=headers | HEADERS).status_code == 405
     large = http.post("/mcp", content=b"x" * (BODY_MAX + 1), headers=headers | HEADERS)
     assert large.status_code == 413
 

@@ -142,6 +142,7 @@ def test_positions_are_in_the_order_of_time(store, call):
     with store.reading() as connection:
         times = connection.execute(sa.select(EVENTS.c.occurred_at).order_by(EVENTS.c.position)).scalars().all()
     assert len(times) == 40
+    assert times == sorted(times)
 
 
 def test_the_columns_and_indexes_of_the_document(store):

@@ -25,6 +25,7 @@ examples:
   campaign registry register-campaign --name "Roman mocks" --intent Sweep --tags roman
   campaign registry list-campaigns --status all
   campaign registry hold-campaign UUID --reason "wrong cosmology"
+  campaign registry init --url sqlite:////data/registry.db      make one; serve and token create do so as well
   campaign registry report my.yaml      tell what runs could not when the registry was away
   campaign registry rebuild             make the summaries again from the events (a database only)"""
 
@@ -42,8 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub = things.add_parser(operation.name.replace("_", "-"), parents=[shared], help=operation.summary)
         _add_fields(sub, operation)
         sub.set_defaults(operation=operation)
-    report = things.add_parser("report", parents=[shared], help="tell what runs of a campaign could not tell")
-    report.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
+    report = things.add_parser("report", help="tell what runs of a campaign could not tell")
+    report.add_argument(
+        "campaign", type=Path, help="the directory of a campaign, or its YAML, which names the registry"
+    )
+    report.add_argument("--json", action="store_true", help="answer as JSON")
+    things.add_parser("init", parents=[shared], help="make the tables of a registry in a database")
     things.add_parser("rebuild", parents=[shared], help="make the summaries again from the events")
 
 
@@ -93,8 +98,8 @@ def command(arguments: argparse.Namespace) -> int:
         return _report(arguments)
     if not arguments.url:
         raise UsageError(Code.CONFIG_INVALID, "no registry is named", action=f"add --url URL, or set {URL}")
-    if arguments.thing == "rebuild":
-        return _rebuild(arguments)
+    if arguments.thing in ("init", "rebuild"):
+        return _in_database(arguments)
     from campaign.registry.client import connect, read_token
 
     operation: Operation = arguments.operation
@@ -146,18 +151,24 @@ def _report(arguments: argparse.Namespace) -> int:
     from campaign.layout import Layout
     from campaign.reporting import tell_later
 
-    settings = [f"registry.url={arguments.url}"] if arguments.url else []
-    config, _ = opening.read_config(arguments.campaign, settings)
-    left = tell_later(config, Layout(Path(config.directory)))
-    print(json.dumps({"left": left}) if arguments.json else f"{left} reports are left")
+    config, _ = opening.read_config(arguments.campaign)
+    if config.registration is None:
+        raise UsageError(Code.CONFIG_INVALID, f"{arguments.campaign} reports nowhere", action="set registry.url")
+    left = tell_later(config.registration, Layout(Path(config.directory)))
+    words = f"{left} reports are left" + (": of another registry, or of a run that is at work" if left else "")
+    print(json.dumps({"left": left}) if arguments.json else words)
     return EXIT_RESUMABLE if left else EXIT_DONE
 
 
-def _rebuild(arguments: argparse.Namespace) -> int:
+def _in_database(arguments: argparse.Namespace) -> int:
     from campaign.registry.client import open_store
 
     if arguments.url.startswith("http"):
-        raise UsageError(Code.CONFIG_INVALID, "a server rebuilds nothing", action="name the database that it serves")
-    count = open_store(arguments.url).rebuild()
-    print(json.dumps({"events": count}) if arguments.json else f"the summaries are made of {count} events")
+        raise UsageError(Code.CONFIG_INVALID, "that is a server", action="name the database that it serves")
+    store = open_store(arguments.url, create=arguments.thing == "init")
+    count = store.rebuild() if arguments.thing == "rebuild" else None
+    if arguments.json:
+        print(json.dumps({"events": count}))
+    else:
+        print("there is a registry" if count is None else f"the summaries are made of {count} events")
     return EXIT_DONE

@@ -6,11 +6,15 @@ import argparse
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from campaign.cli.registry import URL
 from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE
 from campaign.registry.operations import Role
+
+if TYPE_CHECKING:
+    from campaign.registry.tokens import Principals
 
 EPILOG = """A viewer may look, an operator may change campaigns and runs, an admin may do everything. Only the hash of a token is stored:
 it is shown once, or written to a file that you alone can read.
@@ -45,20 +49,13 @@ def command(arguments: argparse.Namespace) -> int:
         raise UsageError(
             Code.CONFIG_INVALID, "tokens are kept in the registry's database, and none is named", action=f"add --url, or set {URL}"
         )  # fmt: skip
-    store = open_store(arguments.url)
+    store = open_store(arguments.url, create=arguments.thing == "create")
     from campaign.registry.service import now_utc
     from campaign.registry.tokens import Principals
 
     principals = Principals(store)
     if arguments.thing == "create":
-        principal, token = principals.create(arguments.name, Role(arguments.role), now_utc())
-        told = {"principal_id": str(principal.principal_id), "name": principal.name, "role": str(principal.role)}
-        if arguments.output:
-            _write_secret(arguments.output, token)
-            told["token_file"] = str(arguments.output)
-        else:
-            told["token"] = token
-        print(json.dumps(told) if arguments.json else "\n".join(f"{name}: {value}" for name, value in told.items()))
+        print(_created(arguments, principals))
     elif arguments.thing == "list":
         rows = [
             {name: str(value) if value is not None else None for name, value in row.items()}
@@ -75,16 +72,35 @@ def command(arguments: argparse.Namespace) -> int:
     return EXIT_DONE
 
 
+def _created(arguments: argparse.Namespace, principals: Principals) -> str:
+    """What is told of a new token; where it goes to a file, that is there before anybody has it."""
+    from campaign.registry.service import now_utc
+
+    handle = _secret_file(arguments.output) if arguments.output else None
+    try:
+        principal, token = principals.create(arguments.name, Role(arguments.role), now_utc())
+    except BaseException:
+        if handle is not None:
+            arguments.output.expanduser().unlink()
+        raise
+    told = {"principal_id": str(principal.principal_id), "name": principal.name, "role": str(principal.role)}
+    if handle is None:
+        told["token"] = token
+    else:
+        with os.fdopen(handle, "w") as file:
+            file.write(token + "\n")
+        told["token_file"] = str(arguments.output)
+    return json.dumps(told) if arguments.json else "\n".join(f"{name}: {value}" for name, value in told.items())
+
+
 def _line(row: dict[str, str | None]) -> str:
     gone = f"  revoked {row['revoked_at']}" if row["revoked_at"] else ""
     return f"{row['principal_id']}  {row['role']:<8} {row['name']}{gone}"
 
 
-def _write_secret(path: Path, token: str) -> None:
-    """A file that only its owner reads; UsageError where there is one."""
+def _secret_file(path: Path) -> int:
+    """A new file that only its owner reads, open; UsageError where there is one."""
     try:
-        handle = os.open(path.expanduser(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return os.open(path.expanduser(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         raise UsageError(Code.CONFIG_INVALID, f"{path} exists", action="name another file, or delete it") from None
-    with os.fdopen(handle, "w") as file:
-        file.write(token + "\n")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import getpass
+import http.client
 import importlib.util
 import json
+import os
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,7 +19,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from campaign.errors import Code, UsageError
 from campaign.registry import errors
 from campaign.registry.errors import RegistryError, RegistryUnavailableError
-from campaign.registry.operations import OPERATIONS, Operation, Role
+from campaign.registry.operations import OPERATIONS, Operation, Role, validated
 
 if TYPE_CHECKING:
     from campaign.registry.store import EventStore
@@ -54,7 +57,7 @@ def connect(url: str, token: str | None = None) -> Client:
 def read_token(path: Path) -> str:
     """The token in a file; UsageError where there is none, or where others may read it."""
     try:
-        mode, token = path.stat().st_mode, path.read_text().strip()
+        mode, token = path.stat().st_mode, path.read_bytes().strip()
     except OSError as error:
         raise UsageError(
             Code.CONFIG_INVALID,
@@ -63,27 +66,40 @@ def read_token(path: Path) -> str:
         ) from error
     if mode & 0o077:
         raise UsageError(Code.CONFIG_INVALID, f"others may read the token in {path}", action=f"chmod 600 {path}")
-    if not token:
-        raise UsageError(Code.CONFIG_INVALID, f"{path} is empty", action="campaign token create NAME")
-    return token
+    if not re.fullmatch(rb"[!-~]+", token):
+        raise UsageError(
+            Code.CONFIG_INVALID, f"{path} holds no token, which is one word", action="campaign token create NAME"
+        )
+    return token.decode()
 
 
 def me() -> UUID:
     """Who I am where nobody asks: the same for the same user name."""
-    return uuid5(NAMESPACE_URL, f"campaign:user:{getpass.getuser()}")
+    return uuid5(NAMESPACE_URL, f"campaign:user:{user()}")
 
 
-def open_store(url: str) -> EventStore:
-    """The database of a registry; UsageError where what it needs is not installed."""
-    if importlib.util.find_spec("sqlalchemy") is None:
+def user() -> str:
+    """My name on this machine; my number where it has no name for it."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid-{os.getuid()}"
+
+
+def open_store(url: str, *, create: bool = False) -> EventStore:
+    """The database of a registry; UsageError where what it needs is not installed.
+
+    RegistryUnavailableError where it can't be reached, or holds no registry and none is to be made.
+    """
+    needed = ["sqlalchemy", *(["psycopg"] if url.startswith("postgresql") else [])]
+    absent = [name for name in needed if importlib.util.find_spec(name) is None]
+    if absent:
         raise UsageError(
-            Code.GENERATOR_UNAVAILABLE,
-            "the registry's database needs sqlalchemy",
-            action="pip install 'campaign[registry]'",
-        )
+            Code.GENERATOR_UNAVAILABLE, f"the registry's database needs {absent[0]}", action="pip install 'campaign[registry]'"
+        )  # fmt: skip
     from campaign.registry.store import EventStore
 
-    return EventStore(url)
+    return EventStore(url, create=create)
 
 
 class DatabaseClient:
@@ -94,7 +110,7 @@ class DatabaseClient:
         from campaign.registry.service import Principal, Registry
 
         self._registry = Registry(store)
-        self._principal = Principal(me(), Role.ADMIN, getpass.getuser())
+        self._principal = Principal(me(), Role.ADMIN, user())
 
     def call(self, name: str, arguments: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
         return self._registry.call(OPERATIONS[name], self._principal, arguments, key) or {}
@@ -103,30 +119,47 @@ class DatabaseClient:
         self._registry.store.close()
 
 
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A token is for the server that it is given to, and for no other."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
 class HttpClient:
     """Asks a server, with a bearer token."""
 
     def __init__(self, url: str, token: str | None, timeout_s: float = TIMEOUT_S) -> None:
         self._url, self._timeout_s = url.rstrip("/"), timeout_s
+        self._opener = urllib.request.build_opener(_NoRedirect)
         self._headers = {"Content-Type": "application/json"}
         if token is not None:
             self._headers["Authorization"] = f"Bearer {token}"
 
     def call(self, name: str, arguments: Mapping[str, Any], key: str | None = None) -> dict[str, Any]:
+        operation = OPERATIONS[name]
+        asked = validated(operation, arguments).model_dump(mode="json", exclude_unset=True)
         headers = self._headers | ({} if key is None else {"Idempotency-Key": key})
-        request = _request(self._url, OPERATIONS[name], arguments, headers)
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout_s) as answer:  # noqa: S310 - http and https only
-                body = answer.read()
+            with self._opener.open(_request(self._url, operation, asked, headers), timeout=self._timeout_s) as answer:
+                return _understood(operation, answer.status, answer.read())
         except urllib.error.HTTPError as error:
-            raise _refusal(error) from error
-        except (OSError, ValueError) as error:
-            why = getattr(error, "reason", error)
+            raise _refusal(self._url, error) from error
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            why = error.reason if isinstance(error, urllib.error.URLError) else type(error).__name__
             raise RegistryUnavailableError(f"{self._url} does not answer: {why}", action="try again later") from error
-        return dict(json.loads(body)) if body else {}
 
     def close(self) -> None:
         """There is nothing open."""
+
+
+def _understood(operation: Operation, status: int, body: bytes) -> dict[str, Any]:
+    """What a server answered; ValueError where that is not what the operation answers."""
+    if status != operation.status:
+        raise ValueError(status)
+    if operation.response is None:
+        return {}
+    return dict(operation.response.model_validate_json(body).model_dump(mode="json"))
 
 
 def _request(
@@ -139,20 +172,21 @@ def _request(
     )
     if operation.method == "GET":
         query = urllib.parse.urlencode(rest, doseq=True)
-        return urllib.request.Request(f"{where}?{query}" if query else where, headers=dict(headers))  # noqa: S310
-    body = json.dumps(rest).encode() if rest else None
-    return urllib.request.Request(where, data=body or b"", headers=dict(headers), method=operation.method)  # noqa: S310
+        return urllib.request.Request(f"{where}?{query}" if query else where, headers=dict(headers))  # noqa: S310 - http and https only
+    body = json.dumps(rest).encode() if rest else b""
+    return urllib.request.Request(where, data=body, headers=dict(headers), method=operation.method)  # noqa: S310 - likewise
 
 
-def _refusal(error: urllib.error.HTTPError) -> RegistryError:
-    """The error that the server tells of, by its name."""
+def _refusal(url: str, error: urllib.error.HTTPError) -> RegistryError:
+    """The error that the server tells of, by its name; that there is no registry where it tells of none."""
     try:
         body = json.loads(error.read())
         kind = getattr(errors, str(body["error"]))
-        return kind(str(body["detail"])) if issubclass(kind, RegistryError) else _unknown(error)
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return _unknown(error)
-
-
-def _unknown(error: urllib.error.HTTPError) -> RegistryError:
-    return RegistryUnavailableError(f"{error.url} answered {error.code}: this is no registry, or it has trouble")
+        if issubclass(kind, RegistryError) and kind.status == error.code:
+            refusal: RegistryError = kind(str(body["detail"]))
+            return refusal
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, http.client.HTTPException):
+        pass
+    return RegistryUnavailableError(
+        f"{url} answered {error.code}: it is no registry, or has trouble", action="check registry.url"
+    )

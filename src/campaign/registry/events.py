@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, TypeAlias, get_args
 from uuid import UUID
 
+from campaign.registry.errors import RegistrySchemaError
 from campaign.registry.values import CampaignIntent, ExternalRef
 
 
@@ -172,7 +173,11 @@ def payload(event: Event) -> dict[str, Any]:
 
 
 def event_of(kind: str, stored: Mapping[str, Any]) -> Event:
-    """The event that was stored under a name; KeyError for a name that this version does not know."""
+    """The event that was stored under a name; RegistrySchemaError for a name that this version does not know."""
+    if kind not in KINDS:
+        raise RegistrySchemaError(
+            f"the registry holds {kind}, which this version does not know", action="use a newer version of campaign"
+        )
     known = KINDS[kind]
     found: Event = known(**{field.name: _read(field.name, stored.get(field.name)) for field in fields(known)})
     return found

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from campaign.registry import campaigns, errors, runs
 from campaign.registry.campaigns import Campaign
@@ -347,3 +347,19 @@ OPERATIONS: Mapping[str, Operation] = {
 
 ALWAYS = (errors.Unauthorized, errors.InvalidRequestError, errors.RegistryUnavailableError)
 """What any operation may raise."""
+
+
+MISTAKES_MAX = 20
+"""Mistakes that are told of one request."""
+
+
+def validated(operation: Operation, arguments: Mapping[str, Any]) -> Any:
+    """What is asked; InvalidRequestError with the mistakes, many at once."""
+    try:
+        return operation.request.model_validate(dict(arguments))
+    except ValidationError as error:
+        mistakes = [
+            f"{'.'.join(map(str, one['loc']))[:100] or 'request'}: {one['msg']}"
+            for one in error.errors()[:MISTAKES_MAX]
+        ]
+        raise errors.InvalidRequestError("; ".join(mistakes)) from error

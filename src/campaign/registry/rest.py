@@ -8,17 +8,18 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import APIRouter, Body, FastAPI, Header, Path, Query, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Path, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from fastapi.security import APIKeyHeader, HTTPBearer
 from pydantic import BaseModel, ConfigDict, create_model
 from starlette.exceptions import HTTPException
 from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from campaign import __version__
 from campaign.registry.errors import BodyTooLargeError, InvalidRequestError, RegistryError
-from campaign.registry.operations import ALWAYS, OPERATIONS, Operation
-from campaign.registry.service import KEY_MAX, Registry
+from campaign.registry.operations import ALWAYS, MISTAKES_MAX, OPERATIONS, Operation
+from campaign.registry.service import KEY_MAX, Registry, known
 
 if TYPE_CHECKING:
     from campaign.registry.tokens import Doorkeeper
@@ -58,6 +59,7 @@ def make_app(registry: Registry, doorkeeper: Doorkeeper, lifespan: Any = None) -
     app.add_exception_handler(RegistryError, _refused)  # type: ignore[arg-type]
     app.add_exception_handler(RequestValidationError, _invalid)  # type: ignore[arg-type]
     app.add_exception_handler(HTTPException, _other)  # type: ignore[arg-type]
+    app.add_exception_handler(Exception, _defect)
     return app
 
 
@@ -82,7 +84,7 @@ def _add_route(router: APIRouter, operation: Operation, registry: Registry, door
     statuses = {error.status for error in _refusals(operation)}
     router.add_api_route(
         operation.path,
-        _handler(operation, registry, doorkeeper),
+        _handler(operation, registry),
         methods=[operation.method],
         status_code=operation.status,
         response_model=operation.response,
@@ -91,8 +93,22 @@ def _add_route(router: APIRouter, operation: Operation, registry: Registry, door
         summary=operation.summary,
         description="Refusals: " + ", ".join(error.__name__ for error in (*operation.raises, *ALWAYS)),
         responses={status: _problem_response(operation, status) for status in sorted(statuses)},
-        openapi_extra={"security": [{"bearer": []}, {"principal": []}]},
+        dependencies=[Depends(_identifying(doorkeeper))],
     )
+
+
+Bearer = Annotated[Any, Security(HTTPBearer(auto_error=False, scheme_name="bearer"))]
+Bare = Annotated[Any, Security(APIKeyHeader(name="X-Principal-Id", auto_error=False, scheme_name="principal"))]
+"""How one is known, for the description; who decides is the doorkeeper."""
+
+
+def _identifying(doorkeeper: Doorkeeper) -> Callable[..., None]:
+    """A dependency that knows who asks before anything else is looked at."""
+
+    def identify(request: Request, _: Bearer = None, __: Bare = None) -> None:
+        request.state.principal = known(doorkeeper.principal_of(request.headers))
+
+    return identify
 
 
 def _refusals(operation: Operation) -> tuple[type[RegistryError], ...]:
@@ -104,7 +120,7 @@ def _problem_response(operation: Operation, status: int) -> dict[str, Any]:
     return {"description": ", ".join(names), "content": {PROBLEM: {"schema": Problem.model_json_schema()}}}
 
 
-def _handler(operation: Operation, registry: Registry, doorkeeper: Doorkeeper) -> Callable[..., Any]:
+def _handler(operation: Operation, registry: Registry) -> Callable[..., Any]:
     """A function with the parameters that FastAPI looks for: those of the path, and a body or a query."""
     in_path = set(re.findall(r"{(\w+)}", operation.path))
     fields = operation.request.model_fields
@@ -114,7 +130,7 @@ def _handler(operation: Operation, registry: Registry, doorkeeper: Doorkeeper) -
         key = given.pop("idempotency_key", None)
         asked = given.pop("asked", None)
         arguments = {**given, **({} if asked is None else asked.model_dump(mode="json", exclude_unset=True))}
-        answer = registry.call(operation, doorkeeper.principal_of(request.headers), arguments, key)
+        answer = registry.call(operation, request.state.principal, arguments, key)
         return Response(status_code=operation.status) if answer is None else JSONResponse(answer, operation.status)
 
     parameters: dict[str, Any] = {"request": Request}
@@ -143,7 +159,7 @@ def _handler(operation: Operation, registry: Registry, doorkeeper: Doorkeeper) -
 
 def _add_health(app: FastAPI, registry: Registry) -> None:
     @app.get("/health", include_in_schema=False)
-    def health() -> Mapping[str, str]:
+    async def health() -> Mapping[str, str]:
         return {"status": "ok", "version": __version__}
 
     @app.get("/ready", include_in_schema=False)
@@ -157,7 +173,9 @@ async def _refused(_: Request, error: RegistryError) -> JSONResponse:
 
 
 async def _invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-    mistakes = [{"where": ".".join(map(str, one["loc"])), "what": one["msg"]} for one in error.errors()]
+    mistakes = [
+        {"where": ".".join(map(str, one["loc"]))[:100], "what": one["msg"]} for one in error.errors()[:MISTAKES_MAX]
+    ]
     words = "; ".join(f"{one['where']}: {one['what']}" for one in mistakes)
     return problem(InvalidRequestError(words), errors=mistakes)
 
@@ -176,6 +194,18 @@ async def _other(_: Request, error: HTTPException) -> JSONResponse:
         "error": "HTTPException",
     }
     return JSONResponse(body, status_code=error.status_code, media_type=PROBLEM, headers=error.headers)
+
+
+async def _defect(_: Request, error: Exception) -> JSONResponse:
+    """A defect of ours: its traceback is in the log, not in the answer."""
+    body = {
+        "type": "about:blank",
+        "title": "internal error",
+        "status": 500,
+        "detail": type(error).__name__,
+        "error": "InternalError",
+    }
+    return JSONResponse(body, status_code=500, media_type=PROBLEM)
 
 
 class DeclaredLength:

@@ -11,10 +11,9 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from pydantic import ValidationError
 
 from campaign.registry.errors import IdempotencyKeyReusedError, InvalidRequestError, Unauthorized
-from campaign.registry.operations import Category, Context, Operation, Role
+from campaign.registry.operations import Category, Context, Operation, Role, validated
 from campaign.registry.store import EventStore, Unit
 from campaign.registry.tables import IDEMPOTENCY
 
@@ -65,24 +64,21 @@ class Registry:
         return Context(unit, principal.principal_id, self._clock(), self._new_id, self.store.secret)
 
 
-def authorized(principal: Principal | None, operation: Operation) -> Principal:
-    """Somebody who may; Unauthorized otherwise."""
+def known(principal: Principal | None) -> Principal:
+    """Somebody; Unauthorized where it is nobody."""
     if principal is None:
         raise Unauthorized("nobody is known to ask", action="send a bearer token: campaign token create NAME")
+    return principal
+
+
+def authorized(principal: Principal | None, operation: Operation) -> Principal:
+    """Somebody who may; Unauthorized otherwise."""
+    principal = known(principal)
     if not principal.role.covers(operation.role):
         raise Unauthorized(
             f"{operation.name} needs the role {operation.role}, and {principal.name or principal.principal_id} is {principal.role}"
         )
     return principal
-
-
-def validated(operation: Operation, arguments: Mapping[str, Any]) -> Any:
-    """What is asked; InvalidRequestError with every mistake at once."""
-    try:
-        return operation.request.model_validate(dict(arguments))
-    except ValidationError as error:
-        mistakes = [f"{'.'.join(map(str, one['loc'])) or 'request'}: {one['msg']}" for one in error.errors()]
-        raise InvalidRequestError("; ".join(mistakes)) from error
 
 
 def _answer(response: Any) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
 
 from campaign.registry.operations import Role
 from campaign.registry.rest import BODY_MAX, make_app
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("campaign.registry")
 
 MCP_PATH = "/mcp"
+CONNECTIONS_MAX = 500
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
 
 
@@ -44,6 +46,7 @@ def application(registry: Registry, doorkeeper: Doorkeeper, host: str = "127.0.0
 
     app = make_app(registry, doorkeeper, lifespan)
     app.router.routes += tools.routes
+    app.add_middleware(OnlyPosted)
     if host in LOOPBACK:  # a page elsewhere whose name leads here is no friend
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=[*LOOPBACK])
     app.add_middleware(AccessLog)
@@ -54,25 +57,44 @@ def serve(app: FastAPI, host: str, port: int) -> None:
     """Serve until interrupted."""
     import uvicorn
 
-    uvicorn.run(app, host=host, port=port, log_config=None, access_log=False, server_header=False)
+    uvicorn.run(
+        app,
+        host=host,
+        port=port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS_MAX,
+    )
 
 
 def serve_stdio(registry: Registry) -> None:
     """Speak MCP on standard input and output, as the person whose process this is."""
-    import getpass
-
     import anyio
     from mcp.server.stdio import stdio_server
 
-    from campaign.registry.client import me
+    from campaign.registry.client import me, user
 
-    server = make_server(registry, as_somebody(Principal(me(), Role.OPERATOR, getpass.getuser())))
+    server = make_server(registry, as_somebody(Principal(me(), Role.OPERATOR, user())))
 
     async def speak() -> None:
         async with stdio_server() as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())
 
     anyio.run(speak)
+
+
+class OnlyPosted:
+    """MCP without sessions: there is nothing to listen to, so that a stream would only stay open."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["path"].rstrip("/") == MCP_PATH and scope["method"] != "POST":
+            await Response(status_code=405, headers={"Allow": "POST"})(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 class AccessLog:

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -26,8 +27,8 @@ from campaign.registry.tables import EVENTS, FACTS, METADATA, PROJECTIONS, SCHEM
 BUSY_S = 30
 """How long a writer waits for the others."""
 
-CONNECT_S = 10
-"""How long a server is waited for."""
+CONNECT_S, STATEMENT_S = 10, 120
+"""How long a server is waited for: to connect, and for one answer."""
 
 WRITERS_LOCK = 0x63616D70
 """Key of the lock under which PostgreSQL appends: positions are committed in their order."""
@@ -51,29 +52,37 @@ class Stream:
 class EventStore:
     """One registry's database, by a URL of SQLAlchemy: `sqlite:///path` or `postgresql+psycopg://...`."""
 
-    def __init__(self, url: str) -> None:
-        """Connect, and see that the tables are of this version, which an empty database gets.
+    def __init__(self, url: str, *, create: bool = True) -> None:
+        """Connect, and see that the tables are of this version; an empty database gets them, if it is to be made a registry.
 
-        RegistryUnavailableError where it can't be reached, RegistrySchemaError where another version made it.
+        RegistryUnavailableError where it can't be reached or is no registry, RegistrySchemaError where another version made it.
         """
+        if not create:
+            _refuse_new_file(url)
         self._engine = _engine(url)
         self.is_postgresql = self._engine.dialect.name == "postgresql"
         try:
-            self.secret = self._prepare()
+            self.secret = self._prepare(create=create)
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self) -> bytes:
+    def _prepare(self, *, create: bool) -> bytes:
         """Have the tables, of this version, and the projections up to date; the secret of the cursors."""
         with _database_errors(), self._engine.connect() as connection:
             there = sa.inspect(connection).has_table(FACTS.name)
+        if not there and not create:
+            raise _no_registry("the database")
         if not there:
             self._create()
         self._check_version()
-        with self.writing() as unit:
-            unit.catch_up()
-            return bytes.fromhex(unit.fact("secret"))
+        with self.reading() as connection:
+            unit = Unit(connection)
+            secret, is_behind = bytes.fromhex(unit.fact("secret")), unit.is_behind()
+        if is_behind:
+            with self.writing() as unit:
+                unit.catch_up()
+        return secret
 
     def close(self) -> None:
         """Give the connections back."""
@@ -92,9 +101,8 @@ class EventStore:
             yield connection
 
     def ping(self) -> None:
-        """RegistryUnavailableError where the database does not answer."""
-        with self.reading() as connection:
-            connection.execute(sa.select(sa.literal(1)))
+        """RegistryUnavailableError where the database does not answer, RegistrySchemaError where it is another one."""
+        self._check_version()
 
     def rebuild(self, told: Callable[[int], None] = lambda _: None) -> int:
         """Make the projections anew from all events; how many there are."""
@@ -118,6 +126,7 @@ class EventStore:
             connection.execution_options(campaign_writes=True)
             with connection.begin():
                 if self.is_postgresql:
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{BUSY_S}s'")
                     connection.execute(sa.select(sa.func.pg_advisory_xact_lock(WRITERS_LOCK)))
                 yield connection
 
@@ -182,6 +191,11 @@ class Unit:
             self.put("projected", str(done))
             told(count)
 
+    def is_behind(self) -> bool:
+        """Whether events are stored that are not projected."""
+        last = self.connection.execute(sa.select(sa.func.max(EVENTS.c.position))).scalar_one()
+        return last is not None and int(self.fact("projected")) < last
+
     def fact(self, name: str) -> str:
         """A fact about the registry."""
         return str(self.connection.execute(sa.select(FACTS.c.value).where(FACTS.c.name == name)).scalar_one())
@@ -189,6 +203,17 @@ class Unit:
     def put(self, name: str, value: str) -> None:
         """Remember a fact."""
         self.connection.execute(sa.update(FACTS).where(FACTS.c.name == name).values(value=value))
+
+
+def _no_registry(what: str) -> RegistryUnavailableError:
+    return RegistryUnavailableError(f"{what} holds no registry", action="make one: campaign registry init --url URL")
+
+
+def _refuse_new_file(url: str) -> None:
+    """Refuse a file that is not there: SQLite would make it, and an empty registry of a misspelt name."""
+    scheme, _, path = url.partition(":///")
+    if scheme.startswith("sqlite") and path and not Path(path.partition("?")[0]).exists():
+        raise _no_registry(path)
 
 
 def read_stream(connection: sa.Connection, stream_id: UUID) -> Stream:
@@ -201,14 +226,21 @@ def read_stream(connection: sa.Connection, stream_id: UUID) -> Stream:
 
 def _engine(url: str) -> sa.Engine:
     try:
-        parsed = sa.make_url(url)
-    except sa.exc.ArgumentError as error:
+        return _engine_of(sa.make_url(url))
+    except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError, ValueError) as error:
         raise RegistryUnavailableError(
             f"{url!r} names no database",
             action="write sqlite:////path/registry.db or postgresql+psycopg://USER@HOST/NAME",
         ) from error
+
+
+def _engine_of(parsed: sa.URL) -> sa.Engine:
     if parsed.get_backend_name() == "postgresql":
-        wait = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_S}
+        wait: dict[str, Any] = {} if "connect_timeout" in parsed.query else {"connect_timeout": CONNECT_S}
+        if "options" not in parsed.query:
+            wait["options"] = (
+                f"-c statement_timeout={STATEMENT_S}s -c idle_in_transaction_session_timeout={STATEMENT_S}s"
+            )
         return sa.create_engine(
             parsed.set(drivername="postgresql+psycopg"), connect_args=wait, pool_pre_ping=True, pool_size=20
         )
@@ -241,10 +273,12 @@ def _database_errors() -> Iterator[None]:
         ) from error
     except DataError as error:
         raise InvalidRequestError(f"the registry's database does not hold such a value: {_reason(error)}") from error
-    except DBAPIError as error:
-        if error.connection_invalidated:
-            raise RegistryUnavailableError("the registry's database is gone", action="try again later") from error
+    except IntegrityError:
         raise
+    except DBAPIError as error:  # read-only after a failover, no rights, a table or a file that is spoilt
+        raise RegistryUnavailableError(
+            f"the registry's database can't be used: {_reason(error)}", action="look at the database"
+        ) from error
 
 
 def _reason(error: Exception) -> str:

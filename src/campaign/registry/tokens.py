@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
 
 from campaign.registry.errors import InvalidRequestError, Unauthorized
 from campaign.registry.operations import Role
@@ -31,18 +30,23 @@ class Principals:
         self._store = store
 
     def create(self, name: str, role: Role, now: datetime) -> tuple[Principal, str]:
-        """(a new principal, its token, which is shown this once); InvalidRequestError where the name is taken."""
-        token, principal = PREFIX + secrets.token_urlsafe(32), Principal(uuid4(), role, name)
+        """(a principal, its token, which is shown this once). One whose token was revoked gets a new one and stays who he is.
+
+        InvalidRequestError where somebody of this name has a token.
+        """
+        token, same = PREFIX + secrets.token_urlsafe(32), PRINCIPALS.c.name == name
         with self._store.writing() as unit:
-            try:
-                unit.connection.execute(sa.insert(PRINCIPALS), {
-                    "principal_id": principal.principal_id, "name": name, "role": str(role), "token_sha256": _digest(token),
-                    "created_at": now,
-                })  # fmt: skip
-            except IntegrityError as error:
-                raise InvalidRequestError(
-                    f"there is a principal called {name!r}", action="take another name"
-                ) from error
+            there = unit.connection.execute(sa.select(PRINCIPALS).where(same)).first()
+            if there is not None and there.revoked_at is None:
+                raise InvalidRequestError(f"{name!r} has a token", action="revoke it first, or take another name")
+            given = {"role": str(role), "token_sha256": _digest(token), "created_at": now, "revoked_at": None}
+            principal = Principal(uuid4() if there is None else there.principal_id, role, name)
+            if there is None:
+                unit.connection.execute(
+                    sa.insert(PRINCIPALS), {"principal_id": principal.principal_id, "name": name, **given}
+                )
+            else:
+                unit.connection.execute(sa.update(PRINCIPALS).where(same).values(**given))
         return principal, token
 
     def revoke(self, name: str, now: datetime) -> None:
