@@ -26,6 +26,7 @@ from campaign.core.policy import class_of
 from campaign.errors import Code, StoppedError, UsageError
 from campaign.garbage import collecting_seldom
 from campaign.layout import Layout
+from campaign.noticing import noticed
 from campaign.opening import committing, lay_out, recover, refuse_while_paused, writing
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States
@@ -58,6 +59,14 @@ class Options:
     chain: int = 0  # successors that this batch job may have
     shard: Shard | None = None  # None: all jobs
     even_if_held: bool = False  # whether a campaign that its lead holds is run all the same
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What a run hears of people while it goes on, and what it shows them."""
+
+    orders: Orders
+    observe: Callable[[Progress], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +108,19 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
     orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us
     refuse_while_paused(layout)
     own = layout if options.shard is None else Layout(layout.root, options.shard.name)
-    with reported(plan.config, own, even_if_held=options.even_if_held) as told:
+    with (
+        reported(plan.config, own, even_if_held=options.even_if_held) as told,
+        noticed(plan.config, SystemClock()) as noticing,
+    ):
+        outside = Outside(orders, noticing.observe) if noticing is not None else Outside(orders)
         if options.shard is not None:
-            return told(_run_shard(plan, generator, own, options, options.shard, orders))
-        return told(_run_alone(plan, generator, own, options, orders))
+            outcome = told(_run_shard(plan, generator, own, options, options.shard, outside))
+        else:
+            outcome = told(_run_alone(plan, generator, own, options, outside))
+        return outcome if noticing is None else noticing.end(outcome)
 
 
-def _run_alone(plan: Plan, generator: Generator, layout: Layout, options: Options, orders: Orders) -> Outcome:
+def _run_alone(plan: Plan, generator: Generator, layout: Layout, options: Options, outside: Outside) -> Outcome:
     """All jobs, committed by this coordinator."""
     with committing(plan, generator, layout) as gatherer:
         known = _sufficiency(plan, layout, gatherer.table.state)
@@ -114,14 +129,14 @@ def _run_alone(plan: Plan, generator: Generator, layout: Layout, options: Option
         if books.are_left(gatherer.table.state):
             _begin(chain, gatherer.table)
         with _ending_with(chain):
-            summary = _run_pending(plan, generator, books, layout, options, orders)
+            summary = _run_pending(plan, generator, books, layout, options, outside)
         chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
         gatherer.flush()
         return _outcome(gatherer.table.state, layout, summary, books)
 
 
 def _run_shard(
-    plan: Plan, generator: Generator, layout: Layout, options: Options, shard: Shard, orders: Orders
+    plan: Plan, generator: Generator, layout: Layout, options: Options, shard: Shard, outside: Outside
 ) -> Outcome:
     """Our part of the jobs, sealed; committed now and then by whichever shard gets the lock, and at the end."""
     from campaign.adapters import provenance
@@ -140,7 +155,7 @@ def _run_shard(
             if shard.index == 0 and books.are_left(gatherer.table.state):
                 _begin(chain, gatherer.table)
         with _ending_with(chain):
-            summary = _run_pending(plan, generator, books, layout, options, orders)
+            summary = _run_pending(plan, generator, books, layout, options, outside)
         with commit(COMMIT_WAIT_S) as gatherer:
             chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
             return _outcome(gatherer.table.state[shard.jobs(plan)], layout, summary, books)
@@ -163,7 +178,7 @@ def _ordered_to_end(summary: Summary | None) -> bool:
 
 
 def _run_pending(
-    plan: Plan, generator: Generator, books: Books, layout: Layout, options: Options, orders: Orders
+    plan: Plan, generator: Generator, books: Books, layout: Layout, options: Options, outside: Outside
 ) -> Summary | None:
     """Run what is pending; None where nothing is."""
     import numpy as np
@@ -176,7 +191,7 @@ def _run_pending(
     place = find_place(plan.config)
     require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
     with collecting_seldom():
-        return asyncio.run(_execute(plan, books, place, layout, options, orders))
+        return asyncio.run(_execute(plan, books, place, layout, options, outside))
 
 
 def _sufficiency(plan: Plan, layout: Layout, states: States) -> Sufficiency | None:
@@ -205,7 +220,9 @@ def _begin(chain: Chain, table: JobTable) -> None:
     chain.begin(int((table.state != State.PENDING).sum()))
 
 
-async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, options: Options, orders: Orders) -> Summary:
+async def _execute(
+    plan: Plan, books: Books, place: Place, layout: Layout, options: Options, outside: Outside
+) -> Summary:
     """Steps 3 to 5 under a live view."""
     from campaign.adapters.journal import JournalDirectory
     from campaign.adapters.progress import ProgressFile
@@ -218,11 +235,11 @@ async def _execute(plan: Plan, books: Books, place: Place, layout: Layout, optio
         if cluster.dashboard:
             logger.info("Dask dashboard: %s%s", cluster.dashboard, tunnel(cluster.dashboard))
         with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
-            observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()))
+            observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()), outside.observe)
             execution = Execution(
                 plan, books.table, cluster, books.committer, journals, SystemClock(),
                 books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
-                orders, books.suffices,
+                outside.orders, books.suffices,
             )  # fmt: skip
             with _signals(execution):
                 summary = await execution.run()

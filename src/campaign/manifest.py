@@ -172,7 +172,16 @@ def _save_plan(plan: Plan, layout: Layout) -> None:
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], incidental: tuple[str, ...]) -> str:
     """The keys that differ, a line each; what may change on a resume is left out."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
-    free = ("execution.", "resources.", "slurm.", "registry.", "machine", "campaign.description", "outputs.base_path")
+    free = (
+        "execution.",
+        "resources.",
+        "slurm.",
+        "registry.",
+        "notify.",
+        "machine",
+        "campaign.description",
+        "outputs.base_path",
+    )
     changed = [k for k in before.keys() | after.keys() if before.get(k) != after.get(k)]
     keys = sorted(k for k in changed if not k.startswith(free) and k.rpartition(".")[2] not in incidental)
     return "\n".join(f"  {k}: {before.get(k, 'absent')!r} -> {after.get(k, 'absent')!r}" for k in keys) or (

@@ -188,6 +188,7 @@ class _Freezer:
             naming_scheme=scheme,
             has_case_files=document.outputs.artifacts == "simorc",
             registration=registration(document.registry, document.campaign),
+            notify=None if document.notify is None else document.notify.frozen(),
             document=self._resolved(options, base, scheme),
         )
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from campaign.config.notify import NotifySection
 from campaign.config.registration import RegistrySection
 
 SCHEMA_VERSION = 1
@@ -349,6 +350,7 @@ class Document(_Section):
     slurm: SlurmSection = SlurmSection()
     outputs: OutputsSection = OutputsSection()
     registry: RegistrySection = RegistrySection()
+    notify: NotifySection | None = None
 
 
 class JobType(_Section):

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from campaign.core.notices import Notify
+
 Scalar = bool | int | float | str
 Point = Mapping[str, Scalar]
 """One point of a design: axis name -> value."""
@@ -376,4 +378,5 @@ class Config:
     naming_scheme: str
     document: Mapping[str, Any]  # the merged YAML with every default, as frozen into the campaign
     registration: Registration | None = None  # None: runs are reported nowhere
+    notify: Notify | None = None  # None: nobody is told
     has_case_files: bool = False  # whether there are files for each case beside the dataset
