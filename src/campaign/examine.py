@@ -134,6 +134,17 @@ class Damage:
     what: str
 
 
+def states_seen(directory: Path) -> tuple[Plan, States]:
+    """The plan, and the state of each job, (n,), as the dataset shows it, also while the campaign runs; all pending where there is none."""
+    plan, _, layout = _opened(directory)
+    states = _dataset_states(layout)
+    if states is None or states.size != plan.size:
+        import numpy as np
+
+        states = np.zeros(plan.size, np.int8)
+    return plan, states
+
+
 def failures(directory: Path) -> list[Group]:
     """What has failed in groups that are alike, the largest first, from what is committed; written by nobody, also while it runs."""
     plan, _, layout = _opened(directory)

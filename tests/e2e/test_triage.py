@@ -115,3 +115,21 @@ def test_why_a_job_is_not_running(ran):
     out, _ = campaign("explain", str(ran), "r0001/mock_z0.500")
     assert "quota" in out
     assert "campaign resume" in out
+
+
+def test_a_map_shows_where_it_failed(ran):
+    out, _ = campaign("status", str(ran), "--map")
+    lines = out.splitlines()[-8:]
+    assert lines == [
+        "realization  redshift from 0.5 to 1", *(f"{n:>11} {'X#' if n == 1 else '##'}" for n in range(6)), "# completed  X failed",
+    ]  # fmt: skip
+    turned = campaign("status", str(ran), "--map", "redshift")[0].splitlines()
+    assert "     0.5 #X####" in turned
+    done = subprocess.run(
+        [sys.executable, "-m", "campaign", "status", str(ran), "--map", "colour"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "name of: realization, redshift" in done.stderr

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from campaign.errors import Code, UsageError
 from campaign.layout import Layout
 from campaign.opening import read_config
 from campaign.outcome import EXIT_DONE
@@ -17,13 +18,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
     parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.add_argument("--verbose", action="store_true", help="the whole messages of failures")
+    parser.add_argument(
+        "--map", nargs="?", const="", metavar="DOWN[,ACROSS]",
+        help="draw the states over two axes of the design (default: the first and the last), as of the latest flush",
+    )  # fmt: skip
 
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign status`."""
     status = read_status(find_campaign(arguments.campaign))
     print(json.dumps(status.to_json()) if arguments.json else words(status, verbose=arguments.verbose))
+    if arguments.map is not None and not arguments.json:
+        _draw(Path(status.directory), arguments.map)
     return EXIT_DONE
+
+
+def _draw(directory: Path, asked: str) -> None:
+    """The map of states, as wide and high as the terminal allows."""
+    from rich.console import Console
+
+    from campaign.adapters.tiles import as_text
+    from campaign.core.mosaic import mosaic
+    from campaign.examine import states_seen
+
+    console = Console()
+    plan, states = states_seen(directory)
+    axes, names = plan.grid.axes, [name for name in asked.split(",") if name]
+    known = [axis.name for axis in axes]
+    unknown = [name for name in names if name not in known]
+    if unknown or len(names) > 2 or len(set(names)) < len(names):
+        raise UsageError(
+            Code.CONFIG_INVALID, f"--map {asked}: not one or two axes", action=f"name of: {', '.join(known)}"
+        )
+    down = known.index(names[0]) if names else 0
+    across = (
+        known.index(names[1]) if len(names) == 2 else max((n for n in range(len(known)) if n != down), default=None)
+    )
+    picture = mosaic(states, plan.grid.shape, (down, across), max(console.height - 12, 10), max(console.width - 36, 20))
+    console.print(as_text(picture, axes[down], axes[across] if across is not None else None), soft_wrap=True)
 
 
 def find_campaign(path: Path) -> Layout:
