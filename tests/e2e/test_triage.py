@@ -133,3 +133,7 @@ def test_a_map_shows_where_it_failed(ran):
     )
     assert done.returncode == 2
     assert "name of: realization, redshift" in done.stderr
+
+
+def test_watching_ends_where_nothing_runs(ran):
+    assert "11 of 12 completed" in campaign("status", str(ran), "--watch")[0]

@@ -13,18 +13,24 @@ from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
 from campaign.status import read_status
 
-SHORTEST_S = 0.2
+SHORTEST_S, INTERVAL_S = 0.2, 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
-    parser.add_argument("--interval", type=float, default=2.0, metavar="S", help="seconds between looks (default 2)")
+    parser.add_argument(
+        "--interval", type=float, default=INTERVAL_S, metavar="S", help="seconds between looks (default 2)"
+    )
 
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign monitor`."""
-    layout, interval = find_campaign(arguments.campaign), max(arguments.interval, SHORTEST_S)
+    return watch(find_campaign(arguments.campaign), max(arguments.interval, SHORTEST_S))
+
+
+def watch(layout: Layout, interval: float) -> int:
+    """Show how far a campaign is, every so many seconds, until no coordinator is at work on it."""
     with contextlib.suppress(KeyboardInterrupt):
         _watch_live(layout, interval) if sys.stdout.isatty() else _watch_plain(layout, interval)
     return EXIT_DONE

@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
     parser.add_argument("--json", action="store_true", help="report as JSON")
+    parser.add_argument(
+        "--watch", action="store_true", help="look again and again until it ends, as campaign monitor does"
+    )
     parser.add_argument("--verbose", action="store_true", help="the whole messages of failures")
     parser.add_argument(
         "--map", nargs="?", const="", metavar="DOWN[,ACROSS]",
@@ -26,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign status`."""
+    if arguments.watch:
+        from campaign.cli import monitor
+
+        return monitor.watch(find_campaign(arguments.campaign), monitor.INTERVAL_S)
     status = read_status(find_campaign(arguments.campaign))
     print(json.dumps(status.to_json()) if arguments.json else words(status, verbose=arguments.verbose))
     if arguments.map is not None and not arguments.json:
