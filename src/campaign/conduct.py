@@ -8,40 +8,33 @@ import importlib.util
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from campaign import manifest
-from campaign.adapters.artifacts import ArtifactStore
 from campaign.adapters.local import SystemClock
-from campaign.analyse.audit import failures_of
 from campaign.assemble import Place, dismiss_followers, find_place, open_cluster, require_room
-from campaign.core.design import is_meant
-from campaign.core.model import Config, FailureClass, Order, Record, Scalar, State
-from campaign.core.policy import class_of
+from campaign.core.model import Config, Order, Record, State
 from campaign.errors import Code, StoppedError, UsageError
 from campaign.garbage import collecting_seldom
 from campaign.layout import Layout
 from campaign.noticing import noticed
-from campaign.opening import committing, lay_out, recover, refuse_while_paused, writing
+from campaign.opening import committing, lay_out, refuse_while_paused
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States
 from campaign.reporting import reported
 from campaign.shards import Shard
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from campaign.core.enough import Sufficiency
     from campaign.core.lifecycle import JobTable
-    from campaign.execute import Execution, Summary
+    from campaign.execute import Execution
     from campaign.ports import Committer, Generator, Progress
     from campaign.submit import Chain
+    from campaign.tally import Summary
 
 DEFAULT_DASHBOARD = "127.0.0.1:8787"
 
@@ -227,13 +220,13 @@ async def _execute(
     from campaign.adapters.journal import JournalDirectory
     from campaign.adapters.progress import ProgressFile
     from campaign.adapters.terminal import view_for
+    from campaign.adapters.web.dashboard import CampaignPage
     from campaign.execute import Execution
+    from campaign.showing import RunScene
 
     journals = JournalDirectory(layout.journals)
     cluster = await open_cluster(plan, place, layout, options.dashboard)
     try:
-        if cluster.dashboard:
-            logger.info("Dask dashboard: %s%s", cluster.dashboard, tunnel(cluster.dashboard))
         with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
             observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()), outside.observe)
             execution = Execution(
@@ -241,6 +234,9 @@ async def _execute(
                 books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
                 outside.orders, books.suffices,
             )  # fmt: skip
+            cluster.show_page(CampaignPage(RunScene(plan, execution, SystemClock())))
+            if cluster.dashboard:
+                logger.info("Dask dashboard: %s%s", cluster.dashboard, tunnel(cluster.dashboard))
             with _signals(execution):
                 summary = await execution.run()
     finally:
@@ -321,60 +317,3 @@ def _outcome(states: States, layout: Layout, summary: Summary | None, books: Boo
         reason=summary.stopped_by if summary else "nothing to do",
         usage=summary.usage if summary else None,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """Which jobs are meant."""
-
-    states: Sequence[State]
-    where: Mapping[str, Sequence[str]] = field(
-        default_factory=dict
-    )  # parameter -> values as they are typed; all must match
-    classes: frozenset[FailureClass] = frozenset()  # of their failures; empty: any
-
-
-def requeue(config: Config, generator: Generator, chosen: Chosen, *, dry_run: bool = False) -> list[str]:
-    """Send the jobs that are meant back to pending with fresh budgets; their names. UsageError for a parameter that there is not."""
-    import numpy as np
-
-    layout = Layout(Path(config.directory))
-    manifest.read(layout)
-    plan = lay_out(config, generator)
-    matching = _matching(plan, chosen.where)
-    with writing(plan, generator, layout, may_grow=False) as gatherer:
-        recover(gatherer, layout)
-        matching &= np.isin(gatherer.table.state, chosen.states)
-        if chosen.classes:
-            failed = failures_of(plan, ArtifactStore(layout.root), gatherer.table)
-            ours = [record.job for record in failed if record.failure and class_of(record.failure) in chosen.classes]
-            matching &= np.isin(np.arange(plan.size), ours)
-        jobs = [int(job) for job in np.flatnonzero(matching)]
-        if not dry_run:
-            gatherer.requeue(jobs, SystemClock().now_ms())
-    return [plan.name(job) for job in jobs]
-
-
-def _matching(plan: Plan, where: Mapping[str, Sequence[str]]) -> npt.NDArray[np.bool_]:
-    """Jobs at these points, (n,)."""
-    import numpy as np
-
-    known = {parameter.name: parameter for parameter in plan.grid.parameters}
-    selection: dict[str, Sequence[object]] = {}
-    for name, typed in where.items():
-        if name not in known:
-            raise UsageError(
-                Code.CONFIG_INVALID, f"there is no parameter {name!r}", action=f"name one of: {', '.join(known)}"
-            )
-        selection[name] = [value for value in known[name].values if any(is_meant(value, text) for text in typed)]
-        if not selection[name]:
-            raise UsageError(
-                Code.CONFIG_INVALID, f"{name} has no value {', '.join(typed)}", action=_some(known[name].values)
-            )
-    matching = np.zeros(plan.size, bool)
-    matching[plan.grid.where(selection)] = True
-    return matching
-
-
-def _some(values: Sequence[Scalar]) -> str:
-    return "it has " + ", ".join(map(str, values[:10])) + (", ..." if len(values) > 10 else "")

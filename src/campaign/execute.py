@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 
 from campaign.attempt import interrupted_record
 from campaign.commits import Commits
 from campaign.core.health import Health
-from campaign.core.lifecycle import JobTable
+from campaign.core.lifecycle import JobTable, Row
 from campaign.core.model import Lease, Order, Outcome, Record, Slot, State, Task
 from campaign.core.packing import LaunchRate
-from campaign.core.usage import Usage
 from campaign.core.walltime import Durations
 from campaign.dispatch import Dispatcher
 from campaign.errors import Code, StoppedError
@@ -33,10 +33,11 @@ from campaign.ports import (
     LeaseLost,
     LeaseReturned,
     NodeJoined,
+    NodeLook,
     NodeLost,
     Progress,
 )
-from campaign.tally import Tally, first_line
+from campaign.tally import Summary, Tally, first_line
 
 logger = logging.getLogger("campaign")
 
@@ -76,19 +77,6 @@ class _Flying:
     running: dict[int, int] = field(default_factory=dict)  # job -> when its attempt began, ms
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a run did."""
-
-    completed: int
-    ended: int  # attempts
-    duplicates: int  # ends of attempts that had ended already
-    drained: bool
-    usage: Usage
-    left: int  # jobs of ours that are not terminal
-    stopped_by: str = ""  # why it stopped early, empty where it did not
-
-
 class Execution:
     """One run of a plan on a cluster. `durations_s` are those of jobs that earlier runs completed, oldest first."""
 
@@ -123,12 +111,12 @@ class Execution:
         self._order: Order | None = None  # the one that was obeyed last
         self._asked_s = -ORDERS_POLL_S
         self._stopped_by = self._fault = ""
-        self._fault_code, self._tally = Code.RUN_STOPPED, Tally(clock.monotonic_s())
+        self._fault_code, self.tally = Code.RUN_STOPPED, Tally(clock.monotonic_s())
         # of the worker that was lost last
         self._journal_of: tuple[str, dict[tuple[int, int], Begun | Record]] = ("", {})
         self._room, self._look_again_s = True, 0.0  # whether a lease may fit that did not before; when to look anyhow
         self._health = Health(self._policy.max_failure_rate)
-        self._nodes = Nodes(self._dispatcher, cluster, clock, self._health, self._tally.node_time, nodes_hoped_for)
+        self._nodes = Nodes(self._dispatcher, cluster, clock, self._health, self.tally.node_time, nodes_hoped_for)
         self._begun_slots: set[int] = set()  # slots whose first job has completed
 
     async def run(self) -> Summary:
@@ -165,7 +153,7 @@ class Execution:
             raise StoppedError(
                 self._fault_code, self._fault, action=f"mend that, then {again}: nothing that was done is lost"
             )
-        tally, left = self._tally, int(np.count_nonzero(self._table.state == State.PENDING))
+        tally, left = self.tally, int(np.count_nonzero(self._table.state == State.PENDING))
         usage = tally.node_time.usage(self._clock.monotonic_s())
         return Summary(tally.completed, tally.ended, tally.duplicates, self._draining, usage, left, self._stopped_by)
 
@@ -210,22 +198,39 @@ class Execution:
         counts[State.QUEUED] += flying - running
         counts[State.PENDING] -= flying
         now = self._clock.monotonic_s()
-        rate = self._tally.rate_per_s(now)
+        rate, elapsed = self.tally.rate_per_s(now), self.tally.elapsed_s(now)
+        self.tally.rates.note(elapsed, rate)
         left = counts[State.PENDING] + flying
         return Progress(
             counts=counts,
             total=self._plan.size,
-            done_this_run=self._tally.ended,
-            elapsed_s=self._tally.elapsed_s(now),
+            done_this_run=self.tally.ended,
+            elapsed_s=elapsed,
             rate_per_s=rate,
             remaining_s=left / rate if rate > 0 else None,
             slots=self._dispatcher.capacity(),
             draining=self._draining,
             paused=self._paused,
-            failures=tuple(self._tally.failures),
+            failures=tuple(self.tally.failures),
             nodes=self._nodes.count,
             allocation_left_s=self._allocation_left_s(),
         )
+
+    def states(self) -> npt.NDArray[np.int8]:
+        """State of every job now, (n,), of those in flight as well."""
+        seen = self._table.state.copy()
+        for flying in self._leases.values():
+            seen[list(flying.tasks)] = State.QUEUED
+            seen[list(flying.running)] = State.RUNNING
+        return seen
+
+    def row(self, job: int) -> Row:
+        """What is known of a job between attempts."""
+        return self._table.row(job)
+
+    def nodes(self) -> list[NodeLook]:
+        """The nodes that there are, and those that are gone."""
+        return self._nodes.look(self.tally.by_node)
 
     def _is_over(self) -> bool:
         if self._leases:
@@ -312,7 +317,7 @@ class Execution:
         job = record.job
         lease = self._leases.get(self._lease_of.get(job, -1))
         if lease is None or job not in lease.tasks or lease.tasks[job].attempt != record.attempt:
-            self._tally.duplicates += 1
+            self.tally.duplicates += 1
             logger.warning(
                 "job %s ended twice (attempt %d); the second end is not counted", record.name, record.attempt
             )
@@ -353,10 +358,10 @@ class Execution:
         if why := self._nodes.watch(record, slot.nodes, fresh=fresh):
             self._give_up(why)
         if why := self._health.trouble_everywhere():
-            self._give_up(f"{why}; the last: {self._tally.last_failure()}", Code.CAMPAIGN_FAILING)
+            self._give_up(f"{why}; the last: {self.tally.last_failure()}", Code.CAMPAIGN_FAILING)
 
     def _note_end(self, record: Record, nodes: float) -> None:
-        self._tally.note(record, nodes, self._clock.monotonic_s())
+        self.tally.note(record, nodes, self._clock.monotonic_s())
         completed = record.outcome is Outcome.COMPLETED
         if completed or record.outcome is Outcome.TIMEOUT:
             self._dispatcher.note(record, completed=completed)

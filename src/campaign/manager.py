@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NewType
 
-from campaign import conduct, opening, submit
+from campaign import opening, retries, submit
 from campaign.assemble import PROVISIONED, find_place
 from campaign.core.lifecycle import estimate
 from campaign.core.model import State
@@ -112,7 +112,7 @@ class CampaignManager:
         directory, settings = Path(campaign_id), (*self._settings, f"execution.max_retries={max_attempts - 1}")
         config, generator = opening.read_config(directory, settings)
         submit.refuse_second(Layout(directory))
-        names = conduct.requeue(config, generator, conduct.Chosen(FAILED))
+        names = retries.requeue(config, generator, retries.Chosen(FAILED))
         if not names:
             return RetryReport(campaign_id, (), "")
         _, job = self._submit(directory, settings)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from campaign.core.health import Health
 from campaign.core.model import Node, Record
 from campaign.core.usage import NodeTime
 from campaign.dispatch import Dispatcher
-from campaign.ports import Clock, Cluster
+from campaign.ports import Clock, Cluster, NodeLook
 
 logger = logging.getLogger("campaign")
 
@@ -27,6 +27,7 @@ class Nodes:
         self._health, self._time, self._hoped_for = health, time, hoped_for
         self._begin_s = clock.monotonic_s()
         self._put_aside: set[str] = set()
+        self._gone: dict[str, tuple[Node, str]] = {}  # nodes that left -> why
         self._unservable_since: float | None = None
 
     @property
@@ -34,21 +35,36 @@ class Nodes:
         """Nodes that take jobs."""
         return len(self._dispatcher.slots.nodes)
 
+    def look(self, done: Mapping[str, tuple[int, int]]) -> list[NodeLook]:
+        """Every node that there is or was; `done` counts (completed, failed) attempts of each."""
+        slots, memory = self._dispatcher.slots, self._cluster.memory()
+        here = [
+            NodeLook(name, node.cpus, slots.busy_cpus(name), *done.get(name, (0, 0)), memory.get(name))
+            for name, node in slots.nodes.items()
+        ]
+        return here + [
+            NodeLook(name, node.cpus, 0, *done.get(name, (0, 0)), None, why) for name, (node, why) in self._gone.items()
+        ]
+
     def join(self, node: Node) -> None:
         """A node is there; one that was put aside stays there."""
         if node.name in self._put_aside:
             return
+        self._gone.pop(node.name, None)
         self._dispatcher.join(node)
         self._time.join(node.name, self._clock.monotonic_s())
         if self.count == self._hoped_for:
             passed = self._clock.monotonic_s() - self._begin_s
             logger.info("all %d nodes are there after %.1f s", self._hoped_for, passed)
 
-    def lose(self, name: str, *, expected: bool = False) -> None:
+    def lose(self, name: str, why: str = "lost", *, expected: bool = False) -> None:
         """A node is gone: what ran on it, or on slots that it was part of, is ended and runs again, unblamed."""
         self._time.leave(name, self._clock.monotonic_s())
         self._health.forget([name])
+        node = self._dispatcher.slots.nodes.get(name)
         slots = self._dispatcher.leave(name)
+        if node is not None:
+            self._gone[name] = (node, "given back" if expected else why)
         if not expected:
             logger.warning("node %s is gone; %d slots go with it", name, len(slots))
         if slots:
@@ -67,7 +83,7 @@ class Nodes:
                 return why
             self._put_aside.add(node)
             logger.warning("node %s is put aside: %s", node, why)
-            self.lose(node)
+            self.lose(node, f"put aside: {why}")
         return ""
 
     def missing(self, *, busy: bool) -> str:

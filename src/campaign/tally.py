@@ -4,13 +4,45 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from campaign.core.model import Failure, Outcome, Record
-from campaign.core.usage import NodeTime
+from campaign.core.usage import NodeTime, Usage
 
 RATE_WINDOW_S = 120.0
-LATEST_FAILURES = 5
+LATEST_FAILURES, FAILED_KEPT = 5, 1000
+MOMENTS_KEPT = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a run did."""
+
+    completed: int
+    ended: int  # attempts
+    duplicates: int  # ends of attempts that had ended already
+    drained: bool
+    usage: Usage
+    left: int  # jobs of ours that are not terminal
+    stopped_by: str = ""  # why it stopped early, empty where it did not
+
+
+class Rates:
+    """Jobs a second over a whole run, at a bounded number of moments: when they are many, every second one is forgotten."""
+
+    def __init__(self) -> None:
+        self.moments: list[tuple[float, float]] = []  # (seconds since the run began, jobs a second)
+        self._apart_s = 1.0
+
+    def note(self, elapsed_s: float, rate_per_s: float) -> None:
+        """The rate at a moment; those that are close together count as one."""
+        if self.moments and elapsed_s < self.moments[-1][0] + self._apart_s:
+            return
+        self.moments.append((elapsed_s, rate_per_s))
+        if len(self.moments) > MOMENTS_KEPT:
+            self.moments = self.moments[::2]
+            self._apart_s *= 2
 
 
 class Tally:
@@ -21,7 +53,11 @@ class Tally:
         self._ends: deque[float] = deque()
         self.node_time = NodeTime()
         self.failures: deque[Mapping[str, Any]] = deque(maxlen=LATEST_FAILURES)  # newest first
+        self.failed: deque[Record] = deque(maxlen=FAILED_KEPT)  # the latest records of attempts that failed
+        self._phases_s: dict[str, float] = {}  # of attempts that completed
         self.completed = self.ended = self.duplicates = 0
+        self.by_node: dict[str, tuple[int, int]] = {}  # node -> (completed, failed) attempts
+        self.rates = Rates()
 
     def note(self, record: Record, nodes: float, now_s: float) -> None:
         """An attempt has ended that used `nodes` nodes' worth of CPUs."""
@@ -30,8 +66,13 @@ class Tally:
         self.completed += completed
         self._ends.append(now_s)
         self._forget_before(now_s - RATE_WINDOW_S)
+        for name, seconds in record.phases_s.items() if completed else ():
+            self._phases_s[name] = self._phases_s.get(name, 0.0) + seconds
         self.node_time.spent(record.duration_s, nodes, completed=completed)
+        done, failed = self.by_node.get(record.node, (0, 0))
+        self.by_node[record.node] = (done + completed, failed + (not completed))
         if record.failure is not None:
+            self.failed.append(record)
             self.failures.appendleft(
                 {
                     "job": record.job, "name": record.name, "attempt": record.attempt, "outcome": str(record.outcome),
@@ -39,6 +80,10 @@ class Tally:
                     "message": first_line(record.failure),
                 }
             )  # fmt: skip
+
+    def mean_phases_s(self) -> dict[str, float]:
+        """Mean time of each phase of the attempts that completed."""
+        return {name: seconds / max(self.completed, 1) for name, seconds in self._phases_s.items()}
 
     def last_failure(self) -> str:
         """The first line of what the latest failure said."""

@@ -3,8 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
-from campaign.adapters.terminal import LiveView, PlainView, duration, line
+from campaign.adapters.terminal import LiveView, PlainView, line
 from campaign.core.model import State
+from campaign.core.times import duration
 from campaign.ports import Progress
 
 FAILURE = {

@@ -45,3 +45,14 @@ def test_one_failure_shows_among_a_thousand():
 def test_a_million_jobs_fit(jobs):
     states = np.zeros(jobs, np.int8)
     assert mosaic(states, (50_000, 20), (0, 1), 40, 20).counts[State.PENDING].sum() == jobs
+
+
+def test_a_window_shows_single_jobs_again():
+    states = np.full((2000, 20), State.COMPLETED, np.int8)
+    states[1500, 7] = State.FAILED
+    whole = mosaic(states.reshape(-1), (2000, 20), (1, 0), 20, 100)
+    assert whole.shown.shape == (20, 100)
+    assert whole.shown[7, 75] == State.FAILED
+    part = mosaic(states.reshape(-1), (2000, 20), (1, 0), 20, 100, (range(5, 10), range(1450, 1550)))
+    assert part.columns == tuple(range(n, n + 1) for n in range(1450, 1550))
+    assert np.argwhere(part.shown == State.FAILED).tolist() == [[2, 50]]

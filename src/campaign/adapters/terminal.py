@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from campaign.core.model import State
+from campaign.core.times import duration
 from campaign.ports import Progress
 
 REFRESH_S = 0.5
@@ -37,18 +38,6 @@ COLOURS = {
 def ended(progress: Progress) -> int:
     """Jobs in a terminal state."""
     return sum(progress.counts[state] for state in ENDED)
-
-
-def duration(seconds: float | None) -> str:
-    """Seconds as a person says them: `42 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds is None:
-        return "-"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def size_words(size_bytes: float) -> str:

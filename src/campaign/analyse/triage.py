@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from campaign.core.model import Axis, FailureClass, Record, Scalar
@@ -96,6 +98,11 @@ def _group(known: Signature, members: Sequence[Record], axes: Sequence[Axis]) ->
 
 def in_words(group: Group) -> str:
     """A group in a line: how many, what, where they are concentrated."""
+    return f"{len(group.jobs)} {what(group)}"
+
+
+def what(group: Group) -> str:
+    """What a group has in common: what went wrong, and where."""
     count, known = len(group.jobs), group.signature
     where = [f"{'all ' if count > 1 else ''}{_values(name, values)}" for name, values in group.axes.items()]
     if len(group.nodes) == 1 and count > 1:
@@ -105,8 +112,16 @@ def in_words(group: Group) -> str:
         where.append(f"{number} on {node}")
     place = f" in {known.place}" if known.place else ""
     kind = str(known.failure_class).replace("_", " ")
-    return f"{count} {kind}: {known.message}{place}" + (f" ({'; '.join(where)})" if where else "")
+    return f"{kind}: {known.message}{place}" + (f" ({'; '.join(where)})" if where else "")
 
 
 def _values(name: str, values: Sequence[Scalar]) -> str:
     return f"{name}={', '.join(map(str, values))}"
+
+
+def retry_command(group: Group, campaign: Path | str) -> str:
+    """What to type to give the jobs of a group, and others that failed in the same way at the same points, another chance."""
+    pairs = [f"{name}={','.join(map(str, values))}" for name, values in group.axes.items()]
+    where = [f"--where {shlex.quote(pair)}" for pair in pairs]
+    words = ["campaign retry", shlex.quote(str(campaign)), f"--class {group.signature.failure_class}", *where, "--run"]
+    return " ".join(words)

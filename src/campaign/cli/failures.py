@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +48,7 @@ def command(arguments: argparse.Namespace) -> int:
 
 
 def _short(number: int, group: Group, campaign: Path) -> list[str]:
-    from campaign.analyse.triage import in_words
+    from campaign.analyse.triage import in_words, retry_command
 
     return [
         f"{number}. {in_words(group)}",
@@ -59,18 +58,10 @@ def _short(number: int, group: Group, campaign: Path) -> list[str]:
 
 
 def _whole(group: Group, campaign: Path) -> list[str]:
-    from campaign.analyse.triage import in_words
+    from campaign.analyse.triage import in_words, retry_command
 
     failure = group.example.failure
     said = [failure.message, *([failure.traceback.rstrip()] if failure.traceback else [])] if failure else []
     jobs = ", ".join(map(str, group.jobs[:50])) + (f" and {len(group.jobs) - 50} more" if len(group.jobs) > 50 else "")
     return [in_words(group), f"{group.example.name}, attempt {group.example.attempt}, on {group.example.node}:", *said,
             f"jobs: {jobs}", f"retry these: {retry_command(group, campaign)}"]  # fmt: skip
-
-
-def retry_command(group: Group, campaign: Path) -> str:
-    """What to type to give the jobs of a group, and others that failed in the same way at the same points, another chance."""
-    pairs = [f"{name}={','.join(map(str, values))}" for name, values in group.axes.items()]
-    where = [f"--where {shlex.quote(pair)}" for pair in pairs]
-    words = ["campaign retry", shlex.quote(str(campaign)), f"--class {group.signature.failure_class}", *where, "--run"]
-    return " ".join(words)

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from campaign import conduct, opening
+from campaign import conduct, opening, retries
 from campaign.core.model import FailureClass, State
 from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE, closing_words
@@ -37,7 +37,7 @@ def command(arguments: argparse.Namespace) -> int:
     states = [State[word.upper()] for word in arguments.state or RETRIED]
     where = {name: values.split(",") for name, values in map(_pair, arguments.where)}
     classes = frozenset(FailureClass(word) for word in arguments.classes)
-    names = conduct.requeue(config, generator, conduct.Chosen(states, where, classes), dry_run=arguments.dry_run)
+    names = retries.requeue(config, generator, retries.Chosen(states, where, classes), dry_run=arguments.dry_run)
     _report(arguments, names)
     if arguments.run and names and not arguments.dry_run:
         outcome = conduct.run_campaign(config, generator)

@@ -74,7 +74,8 @@ def find_campaign(path: Path) -> Layout:
 
 def words(status: Status, *, verbose: bool = False) -> str:
     """A status as a person reads it."""
-    from campaign.adapters.terminal import duration, failure_line
+    from campaign.adapters.terminal import failure_line
+    from campaign.core.times import duration
 
     done = status.counts.get("completed", 0)
     told = [f"{status.version} {status.name}  {status.directory}", f"  {done} of {status.total} completed"]

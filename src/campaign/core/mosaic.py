@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,6 +12,10 @@ from campaign.core.model import State
 
 TROUBLE = (State.FAILED, State.TIMEOUT, State.MISSING_INPUT, State.CANCELLED)
 """States that a tile shows as soon as one of its jobs is in it; the first of them comes first."""
+
+
+Window = tuple[range, range]
+"""Places of the axis that runs down and of the one that runs across."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,28 +36,37 @@ class Mosaic:
 
 
 def mosaic(
-    states: npt.NDArray[np.int8], shape: Sequence[int], axes: tuple[int, int | None], height: int, width: int
+    states: npt.NDArray[np.int8],
+    shape: Sequence[int],
+    axes: tuple[int, int | None],
+    height: int,
+    width: int,
+    window: Window | None = None,
 ) -> Mosaic:
-    """The picture of `states`, (n,) in C order over `shape`, at most `height` x `width` tiles.
+    """The picture of `states`, (n,) in C order over `shape`, at most `height` x `width` tiles of one size (the last may be smaller).
 
     `axes` are those that run down and across; jobs that differ along the others share a tile. Without a second one there is one column.
+    Only what lies in `window` is shown; without one, everything.
     """
     down, across = axes
-    rows = _bins(shape[down], height)
-    columns = _bins(shape[across], width) if across is not None else (range(1),)
-    places = np.indices(tuple(shape), sparse=True)
-    row_of = _number_of(rows)[places[down]]
-    column_of = _number_of(columns)[places[across]] if across is not None else np.zeros_like(row_of)
-    tile = np.broadcast_to(row_of * len(columns) + column_of, tuple(shape)).reshape(-1)
+    grid = np.moveaxis(states.reshape(tuple(shape)), down, 0)
+    if across is None:
+        grid = grid.reshape(shape[down], 1, -1)
+    else:
+        grid = np.moveaxis(grid, across + (across < down), 1).reshape(shape[down], shape[across], -1)
+    seen_down, seen_across = window or (range(grid.shape[0]), range(grid.shape[1]))
+    rows, columns = _bins(seen_down, height), _bins(seen_across, width)
+    grid = grid[seen_down.start : seen_down.stop, seen_across.start : seen_across.stop]
+    tile = np.add.outer(_number_of(rows) * len(columns), _number_of(columns))[:, :, None]
     tiles = len(rows) * len(columns)
-    counts = np.bincount(states.astype(np.int64) * tiles + tile, minlength=len(State) * tiles)
+    counts = np.bincount((grid.astype(np.int64) * tiles + tile).reshape(-1), minlength=len(State) * tiles)
     return Mosaic(counts.reshape(len(State), len(rows), len(columns)), rows, columns)
 
 
-def _bins(length: int, most: int) -> tuple[range, ...]:
-    """Consecutive places in at most so many bins that differ by one in size."""
-    edges = np.linspace(0, length, min(length, max(most, 1)) + 1).round().astype(int).tolist()
-    return tuple(range(first, last) for first, last in itertools.pairwise(edges))
+def _bins(places: range, most: int) -> tuple[range, ...]:
+    """Consecutive places in at most so many bins of one size, of which the last may be smaller."""
+    step = -(-len(places) // max(most, 1))
+    return tuple(places[first : first + step] for first in range(0, len(places), step))
 
 
 def _number_of(bins: Sequence[range]) -> npt.NDArray[np.int64]:

@@ -102,6 +102,10 @@ class SlotTable:
         """Slots that exist, busy or idle."""
         return [held.slot for held in self._held.values()]
 
+    def busy_cpus(self, name: str) -> int:
+        """CPUs of a node in slots that have a lease."""
+        return sum(self._held[n].slot.shape.cpus_per_node for n in self._on[name] if self._held[n].leases)
+
     def share(self, slot: Slot) -> float:
         """Nodes' worth of CPUs that a slot takes."""
         return sum(slot.shape.cpus_per_node / self.nodes[name].cpus for name in slot.nodes if name in self.nodes)

@@ -2,7 +2,7 @@
 
 from campaign.ports.cluster import Cluster, Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
 from campaign.ports.generator import Filing, Generator, Preloading, Producing, Reading, Rendering, Staged
-from campaign.ports.progress import Progress
+from campaign.ports.progress import Look, NodeLook, Progress, Scene, Trouble
 from campaign.ports.slots import Clock, Journal, Launcher, Process, Supervisor
 from campaign.ports.storage import Artifacts, Batch, Begun, Commit, Committer, Journals, Ledger, ResultStore
 
@@ -25,7 +25,9 @@ __all__ = [
     "LeaseLost",
     "LeaseReturned",
     "Ledger",
+    "Look",
     "NodeJoined",
+    "NodeLook",
     "NodeLost",
     "Preloading",
     "Process",
@@ -34,6 +36,8 @@ __all__ = [
     "Reading",
     "Rendering",
     "ResultStore",
+    "Scene",
     "Staged",
     "Supervisor",
+    "Trouble",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -83,3 +83,6 @@ class Cluster(Protocol):
 
     def release(self, nodes: Sequence[str]) -> None:
         """Give nodes back to whoever lent them, where that is possible."""
+
+    def memory(self) -> Mapping[str, tuple[int, int]]:
+        """(used, all) bytes of the memory of each node that tells."""

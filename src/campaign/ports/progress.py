@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from campaign.core.model import State
+from campaign.core.model import Axis, State
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +34,63 @@ class Progress:
     def held_by(self) -> str:
         """Why nothing is started: `draining`, `paused`, or empty where jobs are."""
         return "draining" if self.draining else "paused" if self.paused else ""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLook:
+    """One node of a run."""
+
+    name: str
+    cpus: int
+    busy: int  # CPUs in slots that have a job
+    completed: int  # attempts in this run
+    failed: int
+    memory: tuple[int, int] | None = None  # (used, all) bytes; None where nothing is heard of it
+    gone: str = ""  # why it takes no jobs any more; empty while it does
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Failures that are alike."""
+
+    count: int
+    words: str
+    example: str  # the name of one of the jobs
+    retry: str  # what to type to give those another chance
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """All that is seen of a run at one moment."""
+
+    progress: Progress
+    states: npt.NDArray[np.int8]  # of every job, (n,), of those in flight as well
+    nodes: Sequence[NodeLook] = ()
+    troubles: Sequence[Trouble] = ()  # of the latest failures, the most first
+    phases_s: Mapping[str, float] | None = None  # mean time of each phase of the jobs that completed
+    memory_bytes: int = 0  # of the coordinator
+
+
+class Scene(Protocol):
+    """A run to look at; a look that nobody takes costs nothing."""
+
+    @property
+    def title(self) -> str:
+        """The version and the name of the campaign."""
+
+    @property
+    def axes(self) -> Sequence[Axis]:
+        """The axes of its design."""
+
+    @property
+    def rates(self) -> Sequence[tuple[float, float]]:
+        """(seconds since the run began, jobs a second), over all of it."""
+
+    def look(self) -> Look:
+        """What is seen now."""
+
+    def find(self, text: str) -> int:
+        """The job that a person means: its name, its number, or `axis=value,...`; UsageError where there is none."""
+
+    def tell(self, job: int) -> Sequence[str]:
+        """What is known of a job, in lines."""

@@ -62,6 +62,10 @@ class InlineCluster:
         """Note what is given back."""
         self.released.extend(nodes)
 
+    def memory(self) -> dict[str, tuple[int, int]]:
+        """Nodes without processes use none."""
+        return {}
+
     def lose_node(self, name: str) -> None:
         """Let a node die, whatever waits for it; call it between two events."""
         for lease in [lease for lease in self._waiting if name in lease.slot.nodes]:

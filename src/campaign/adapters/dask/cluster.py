@@ -15,6 +15,7 @@ from dask.delayed import Delayed, delayed
 from distributed import Client, Scheduler
 from distributed.diagnostics.plugin import SchedulerPlugin
 
+from campaign.adapters.dask import pages
 from campaign.adapters.dask.sources import WorkerSource
 from campaign.adapters.dask.worker import (
     ABANDON,
@@ -22,6 +23,7 @@ from campaign.adapters.dask.worker import (
     EVENT,
     GRANT,
     JOIN,
+    MEMORY,
     Describe,
     MakeSupervisor,
     Said,
@@ -112,6 +114,8 @@ class DaskCluster:
     async def open(cls, source: WorkerSource, make_supervisor: MakeSupervisor, describe: Describe) -> DaskCluster:
         """A cluster whose workers are on their way; they are told by `NodeJoined`."""
         configure()
+        if source.shows_dashboard:
+            pages.install()
         await source.open()
         client = await Client(source.cluster, asynchronous=True, set_as_default=False, security=source.security)
         self = cls(source, client)
@@ -125,7 +129,13 @@ class DaskCluster:
         """Address of the Dask dashboard, empty where there is none."""
         if not self._source.shows_dashboard:
             return ""
-        return f"http://127.0.0.1:{self._scheduler.http_server.port}/status on {socket.gethostname()}"
+        page = pages.PAGE if pages.KEY in self._scheduler.extensions else "status"
+        return f"http://127.0.0.1:{self._scheduler.http_server.port}/{page} on {socket.gethostname()}"
+
+    def show_page(self, draw: pages.Draw) -> None:
+        """Have our page drawn by `draw`, where there is a dashboard."""
+        if self._source.shows_dashboard:
+            pages.show(self._scheduler, draw)
 
     def submit(self, leases: Iterable[Lease]) -> None:
         """Put leases into flight, each on the first node of its slot, once the slots that it evicts are gone."""
@@ -205,6 +215,12 @@ class DaskCluster:
         """Give nodes back to whoever lent them, where that is possible."""
         if self._releasing is None or self._releasing.done():
             self._releasing = asyncio.ensure_future(asyncio.to_thread(self._source.release, nodes))
+
+    def memory(self) -> dict[str, tuple[int, int]]:
+        """(used, all) bytes of the memory of each node, as of its worker's latest heartbeat."""
+        known = {name: self._scheduler.workers.get(address) for name, address in self._address.items()}
+        heard = {name: state.metrics.get(MEMORY) for name, state in known.items() if state is not None}
+        return {name: (used, whole) for name, (used, whole) in ((n, m) for n, m in heard.items() if m)}
 
     async def close(self) -> None:
         """End workers and scheduler."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
+import psutil
 from distributed import Worker, WorkerPlugin, get_worker
 from distributed.utils import sync
 
@@ -26,6 +27,7 @@ GRANT = "campaign_grant"
 JOIN = "campaign_join"
 DRAIN = "campaign_drain"
 ABANDON = "campaign_abandon"
+MEMORY = "campaign_memory"
 
 MakeSupervisor = Callable[[str], Supervisor]
 """Makes the supervisor of a node's slots, given the worker's address; travels to the worker by pickle."""
@@ -69,6 +71,12 @@ def run_lease(lease: int, tasks: str, slot: str, starts_until_ms: int | None = N
         return 0
     emit({"event": "returned", "unstarted": unstarted})
     return len(mine) - len(unstarted)
+
+
+def _memory(_: Worker) -> tuple[int, int]:
+    """(used, all) bytes of this node's memory, told with each heartbeat."""
+    seen = psutil.virtual_memory()
+    return seen.total - seen.available, seen.total
 
 
 class _Outbox:
@@ -134,6 +142,7 @@ class SlotsPlugin(WorkerPlugin):
             if self.supervisor is not None:
                 await asyncio.to_thread(self.supervisor.abandon, numbers, why)
 
+        worker.metrics[MEMORY] = _memory
         worker.handlers[DRAIN] = drain
         worker.handlers[ABANDON] = abandon
         join = getattr(worker.scheduler, JOIN)

@@ -1,0 +1,86 @@
+"""What a run shows of itself while it goes on: to the page, the terminal, and whoever asks for metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import psutil
+
+from campaign.analyse.triage import grouped, retry_command, what
+from campaign.core.model import Axis, Record, State
+from campaign.execute import Execution
+from campaign.plan import Plan
+from campaign.ports import Clock, Look, NodeLook, Trouble
+from campaign.tally import first_line
+
+LOOK_S, GROUPED_S = 0.4, 3.0
+"""How long a look, and the groups of failures in it, are good for."""
+
+TROUBLES = 20
+
+
+class RunScene:
+    """Implements `ports.Scene` for a run; however many look, it is looked at a few times a second."""
+
+    def __init__(self, plan: Plan, execution: Execution, clock: Clock) -> None:
+        self.title = f"{plan.config.version} {plan.config.name}"
+        self._plan, self._execution, self._clock = plan, execution, clock
+        self._me = psutil.Process()
+        self._seen: tuple[float, Look] | None = None
+        self._troubles: tuple[float, int, list[Trouble]] = (0.0, 0, [])
+
+    @property
+    def axes(self) -> Sequence[Axis]:
+        """The axes of its design."""
+        return self._plan.grid.axes
+
+    @property
+    def rates(self) -> Sequence[tuple[float, float]]:
+        """(seconds since the run began, jobs a second), over all of it."""
+        return self._execution.tally.rates.moments
+
+    def look(self) -> Look:
+        """What is seen now."""
+        now = self._clock.monotonic_s()
+        if self._seen is None or now >= self._seen[0] + LOOK_S:
+            execution = self._execution
+            self._seen = now, Look(
+                execution.progress(), execution.states(), self._nodes(), self._failures(now),
+                execution.tally.mean_phases_s(), self._me.memory_info().rss,
+            )  # fmt: skip
+        return self._seen[1]
+
+    def find(self, text: str) -> int:
+        """The job that a person means; UsageError where there is none."""
+        return self._plan.named(text)
+
+    def tell(self, job: int) -> list[str]:
+        """What is known of a job, in lines."""
+        plan, row = self._plan, self._execution.row(job)
+        point = ", ".join(f"{name} {value}" for name, value in plan.point(job).items())
+        told = [f"{plan.name(job)} (job {job}): {point}"]
+        told.append(
+            f"{State(self._execution.states()[job]).word}, {row.failures} failures, {row.interruptions} interruptions"
+        )
+        last = self._last_failure(job)
+        if last is not None:
+            told.append(f"attempt {last.attempt} on {last.node}: {first_line(last.failure)}")
+        return [*told, f"more: campaign logs {plan.config.directory} {plan.name(job)}"]
+
+    def _nodes(self) -> list[NodeLook]:
+        return sorted(self._execution.nodes(), key=lambda node: (bool(node.gone), node.name))
+
+    def _last_failure(self, job: int) -> Record | None:
+        return next((record for record in reversed(self._execution.tally.failed) if record.job == job), None)
+
+    def _failures(self, now: float) -> list[Trouble]:
+        """Groups of the latest failures, made anew when there are others, and not too often."""
+        made_s, ended, troubles = self._troubles
+        tally = self._execution.tally
+        failures = tally.ended - tally.completed
+        if failures != ended and (now >= made_s + GROUPED_S or not troubles):
+            groups = grouped(tally.failed, self._plan.grid.parameters)[:TROUBLES]
+            here = self._plan.config.directory
+            troubles = [Trouble(len(g.jobs), what(g), g.example.name, retry_command(g, here)) for g in groups]
+            self._troubles = now, failures, troubles
+        return troubles
