@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from campaign import conduct, opening
+from campaign import opening
 from campaign.adapters.local import SystemClock
 from campaign.attempt import run_attempt
 from campaign.core.model import Outcome
 from campaign.errors import ConfigError, JobError, UsageError
 from campaign.generators import find
 from campaign.layout import Layout
+from campaign.showing import ways_in
 from tests.conftest import load
 
 SOURCE = Path(__file__).parents[1] / "src"
@@ -51,9 +52,14 @@ def test_keys_are_readable_for_their_user_only_and_go_with_the_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_dashboard_s_tunnel_is_told():
-    assert "ssh -N -L 8787:127.0.0.1:8787 " in conduct.tunnel("http://127.0.0.1:8787/status")
-    assert conduct.tunnel("http://10.0.0.1:8787/status") == ""
+def test_the_ways_to_the_dashboard_are_told(monkeypatch):
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX", raising=False)
+    told = ways_in("http://127.0.0.1:8787/campaign on nid0001")
+    assert "ssh -N -L 8787:127.0.0.1:8787 " in told
+    assert "JupyterHub" not in told
+    assert ways_in("http://10.0.0.1:8787/campaign") == ""
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ada/")
+    assert "/user/ada/proxy/8787/campaign" in ways_in("http://127.0.0.1:8787/campaign on nid0001")
 
 
 @pytest.mark.parametrize("product", ["../outside.txt", "/tmp/outside.txt", "catalogs/../../outside.txt"])

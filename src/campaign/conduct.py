@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from campaign.adapters.local import SystemClock
 from campaign.assemble import Place, dismiss_followers, find_place, open_cluster, require_room
@@ -27,12 +27,13 @@ from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcom
 from campaign.plan import Plan, States
 from campaign.reporting import reported
 from campaign.shards import Shard
+from campaign.showing import Followers, RunScene, logged, shown, ways_in
 
 if TYPE_CHECKING:
     from campaign.core.enough import Sufficiency
     from campaign.core.lifecycle import JobTable
     from campaign.execute import Execution
-    from campaign.ports import Committer, Generator, Progress
+    from campaign.ports import Audience, Committer, Generator
     from campaign.submit import Chain
     from campaign.tally import Summary
 
@@ -59,7 +60,7 @@ class Outside:
     """What a run hears of people while it goes on, and what it shows them."""
 
     orders: Orders
-    observe: Callable[[Progress], None] = lambda _: None
+    audience: Audience
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +102,18 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
     orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us
     refuse_while_paused(layout)
     own = layout if options.shard is None else Layout(layout.root, options.shard.name)
+    clock = SystemClock()
     with (
         reported(plan.config, own, even_if_held=options.even_if_held) as told,
-        noticed(plan.config, SystemClock()) as noticing,
+        noticed(plan.config, clock) as noticing,
+        logged(own, clock) as log,
     ):
-        outside = Outside(orders, noticing.observe) if noticing is not None else Outside(orders)
+        outside = Outside(orders, Followers(log, *([noticing] if noticing is not None else [])))
         if options.shard is not None:
             outcome = told(_run_shard(plan, generator, own, options, options.shard, outside))
         else:
             outcome = told(_run_alone(plan, generator, own, options, outside))
+        log.hear("run_ended", exit_code=outcome.exit_code, counts=outcome.counts, reason=outcome.reason)
         return outcome if noticing is None else noticing.end(outcome)
 
 
@@ -218,40 +222,30 @@ async def _execute(
 ) -> Summary:
     """Steps 3 to 5 under a live view."""
     from campaign.adapters.journal import JournalDirectory
-    from campaign.adapters.progress import ProgressFile
-    from campaign.adapters.terminal import view_for
     from campaign.adapters.web.dashboard import CampaignPage
     from campaign.execute import Execution
-    from campaign.showing import RunScene
 
-    journals = JournalDirectory(layout.journals)
+    journals, clock = JournalDirectory(layout.journals), SystemClock()
     cluster = await open_cluster(plan, place, layout, options.dashboard)
     try:
-        with view_for(f"{plan.config.version} {plan.config.name}", plain=options.plain) as view:
-            observe = _tee(view.update, ProgressFile(layout.progress, SystemClock()), outside.observe)
-            execution = Execution(
-                plan, books.table, cluster, books.committer, journals, SystemClock(),
-                books.reserve, observe, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
-                outside.orders, books.suffices,
-            )  # fmt: skip
-            cluster.show_page(CampaignPage(RunScene(plan, execution, SystemClock())))
-            if cluster.dashboard:
-                logger.info("Dask dashboard: %s%s", cluster.dashboard, tunnel(cluster.dashboard))
+        execution = Execution(
+            plan, books.table, cluster, books.committer, journals, clock,
+            books.reserve, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
+            outside.orders, books.suffices,
+        )  # fmt: skip
+        scene = RunScene(plan, execution, clock)
+        cluster.show_page(CampaignPage(scene))
+        if cluster.dashboard:
+            logger.info("Dask dashboard: %s%s", cluster.dashboard, ways_in(cluster.dashboard))
+        with shown(scene, layout, clock, plain=options.plain, metrics=bool(cluster.dashboard)) as audience:
+            execution.audience = Followers(audience, outside.audience)
+            outside.audience.hear("run_began", host=socket.gethostname(), pid=os.getpid(), jobs=plan.size)
             with _signals(execution):
                 summary = await execution.run()
     finally:
         await cluster.close()
-        layout.progress.unlink(missing_ok=True)
     journals.clear()  # whatever is in them is sealed
     return summary
-
-
-def tunnel(address: str) -> str:
-    """What to type elsewhere to reach a page on the loopback of this host; empty where it is not on the loopback."""
-    url = urlsplit(address)
-    if url.hostname not in ("127.0.0.1", "localhost"):
-        return ""
-    return f" (from elsewhere: ssh -N -L {url.port}:127.0.0.1:{url.port} {socket.gethostname()}, then open it there)"
 
 
 def _require_packages(generator: Generator, plan: Plan) -> None:
@@ -286,14 +280,6 @@ def _signals(execution: Execution) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             loop.remove_signal_handler(number)
-
-
-def _tee(*observers: Callable[[Progress], None]) -> Callable[[Progress], None]:
-    def observe(progress: Progress) -> None:
-        for observer in observers:
-            observer(progress)
-
-    return observe
 
 
 def _outcome(states: States, layout: Layout, summary: Summary | None, books: Books) -> Outcome:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -14,14 +13,16 @@ from campaign.attempt import interrupted_record
 from campaign.commits import Commits
 from campaign.core.health import Health
 from campaign.core.lifecycle import JobTable, Row
-from campaign.core.model import Lease, Order, Outcome, Record, Slot, State, Task
+from campaign.core.model import Order, Outcome, Record, Slot, State
 from campaign.core.packing import LaunchRate
 from campaign.core.walltime import Durations
 from campaign.dispatch import Dispatcher
 from campaign.errors import Code, StoppedError
+from campaign.flights import Flights
 from campaign.nodes import Nodes
 from campaign.plan import Plan
 from campaign.ports import (
+    Audience,
     Begun,
     Clock,
     Cluster,
@@ -32,12 +33,13 @@ from campaign.ports import (
     Journals,
     LeaseLost,
     LeaseReturned,
+    Nobody,
     NodeJoined,
     NodeLook,
     NodeLost,
     Progress,
 )
-from campaign.tally import Summary, Tally, first_line
+from campaign.tally import Summary, Tally, first_line, told
 
 logger = logging.getLogger("campaign")
 
@@ -67,16 +69,6 @@ LAUNCH_BURST = 16
 WALLTIME, ENOUGH = "walltime", "enough"
 
 
-@dataclass(slots=True)
-class _Flying:
-    """A lease in flight."""
-
-    slot: Slot
-    tasks: dict[int, Task]  # jobs that have not ended
-    nodes: float  # nodes' worth of CPUs
-    running: dict[int, int] = field(default_factory=dict)  # job -> when its attempt began, ms
-
-
 class Execution:
     """One run of a plan on a cluster. `durations_s` are those of jobs that earlier runs completed, oldest first."""
 
@@ -89,7 +81,6 @@ class Execution:
         journals: Journals,
         clock: Clock,
         reserve: Callable[[], int],
-        observe: Callable[[Progress], None] = lambda _: None,
         left_s: Callable[[], float | None] = lambda: None,
         durations_s: Iterable[tuple[int, float]] = (),
         nodes_hoped_for: int = 0,
@@ -99,14 +90,14 @@ class Execution:
         self._orders, self._suffices = orders, suffices
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
         self._commits = Commits(committer, clock, plan.config.execution.flush_interval_s)
-        self._journals, self._clock, self._observe, self._allocation_left_s = journals, clock, observe, left_s
+        self._journals, self._clock, self._allocation_left_s = journals, clock, left_s
+        self.audience: Audience = Nobody()
         self._policy = plan.config.execution
         rate = LaunchRate(plan.config.slurm.launches_per_s, LAUNCH_BURST)
         self._dispatcher = Dispatcher(
             plan, self._table, reserve, Durations(self._policy.walltime_quantile), rate, durations_s
         )
-        self._leases: dict[int, _Flying] = {}
-        self._lease_of: dict[int, int] = {}  # job -> lease in flight
+        self._flights = Flights()
         self._draining = self._paused = self._cut = False
         self._order: Order | None = None  # the one that was obeyed last
         self._asked_s = -ORDERS_POLL_S
@@ -140,13 +131,13 @@ class Execution:
                     self._give_up("what was computed can't be committed")
                 if (now := self._clock.monotonic_s()) - seen >= OBSERVE_S:
                     seen = now
-                    self._observe(self.progress())
+                    self.audience.observe(self.progress())
         finally:
             for number, records in self._dispatcher.close_batches():
                 self._commits.put(number, records)
             await self._commits.finish()
         await asyncio.to_thread(self._committer.flush)
-        self._observe(self.progress())
+        self.audience.observe(self.progress())
         if self._fault:
             retry = f"campaign retry {self._plan.config.directory} --run"
             again = "start again" if self._fault_code is Code.RUN_STOPPED else retry
@@ -163,6 +154,7 @@ class Execution:
             self._stopped_by = why
         if not self._draining:
             self._draining = True
+            self.audience.hear("draining", why=why)
             self._cluster.drain()
 
     async def _obey(self) -> None:
@@ -177,6 +169,7 @@ class Execution:
         self._order = order
         self._paused, self._room = order is Order.PAUSE, True
         logger.warning("%s: %s", order, MEANS[order])
+        self.audience.hear("order", order=order)
         if order in (Order.STOP, Order.ABORT):
             self.drain(order)
         if order is Order.ABORT:
@@ -190,8 +183,7 @@ class Execution:
 
     def progress(self) -> Progress:
         """How far the run is, now."""
-        running = sum(len(lease.running) for lease in self._leases.values())
-        flying = sum(len(lease.tasks) for lease in self._leases.values())
+        running, flying = self._flights.running, self._flights.jobs
         codes = np.bincount(self._table.state, minlength=len(State))
         counts = {state: int(codes[state]) for state in State}
         counts[State.RUNNING] += running
@@ -218,11 +210,7 @@ class Execution:
 
     def states(self) -> npt.NDArray[np.int8]:
         """State of every job now, (n,), of those in flight as well."""
-        seen = self._table.state.copy()
-        for flying in self._leases.values():
-            seen[list(flying.tasks)] = State.QUEUED
-            seen[list(flying.running)] = State.RUNNING
-        return seen
+        return self._flights.shown_in(self._table.state)
 
     def row(self, job: int) -> Row:
         """What is known of a job between attempts."""
@@ -233,7 +221,7 @@ class Execution:
         return self._nodes.look(self.tally.by_node)
 
     def _is_over(self) -> bool:
-        if self._leases:
+        if self._flights:
             return False
         return self._draining or not (self._dispatcher.waiting or self._dispatcher.retries)
 
@@ -253,44 +241,39 @@ class Execution:
             return
         leases = [] if self._paused else self._dispatcher.next_leases(now, left, self._clock.now_ms())
         for lease in leases:
-            self._register(lease)
+            self._flights.take_off(lease, self._dispatcher.slots.share(lease.slot))
         if leases:
             self._cluster.submit(leases)
         if left is not None and (left <= 0 or (self._dispatcher.waiting and self._dispatcher.nothing_fits(left))):
             logger.info("the allocation ends in %.0f s: no job is started that would not end before", left)
             self.drain(WALLTIME)
-        self._cluster.demand(self._dispatcher.waiting + len(self._leases))
-        if why := self._nodes.missing(busy=bool(self._leases)):
+        self._cluster.demand(self._dispatcher.waiting + len(self._flights))
+        if why := self._nodes.missing(busy=bool(self._flights)):
             self._give_up(why)
         if self._plan.config.slurm.give_back and not (self._dispatcher.waiting or self._dispatcher.retries):
             self._nodes.give_back()
 
     def _cut_off(self) -> None:
         """What still runs when only the time for the last commit is left would be lost with everything else."""
-        if self._leases and not self._cut:
+        if self._flights and not self._cut:
             self._cut = True
             logger.warning("the allocation ends: what runs is stopped, and runs again in the next one")
             self._abandon_all("the allocation ends")
 
     def _abandon_all(self, why: str) -> None:
         """End every job that runs."""
-        slots = {flying.slot.number: flying.slot for flying in self._leases.values()}
+        slots = {flight.slot.number: flight.slot for flight in self._flights}
         if slots:
             self._cluster.abandon(list(slots.values()), why)
-
-    def _register(self, lease: Lease) -> None:
-        tasks = {call.task.job: call.task for call in lease.calls}
-        self._leases[lease.number] = _Flying(lease.slot, tasks, self._dispatcher.slots.share(lease.slot))
-        self._lease_of |= dict.fromkeys(tasks, lease.number)
 
     # In: events -> verdicts -> batches that are complete.
 
     def _take(self, event: Event) -> None:
         match event:
             case JobStarted(job=job, at_ms=at_ms):
-                lease = self._leases.get(self._lease_of.get(job, -1))
-                if lease is not None:
-                    lease.running[job] = at_ms
+                flight = self._flights.of(job)
+                if flight is not None:
+                    flight.running[job] = at_ms
             case JobEnded(record=record):
                 self._job_ended(record)
             case _:
@@ -309,37 +292,39 @@ class Execution:
                 elif error:
                     logger.warning("a node can't be used: %s", error)
             case NodeJoined(node=node):
+                self.audience.hear("node_joined", node=node.name, cpus=node.cpus, gpus=node.gpus)
                 self._nodes.join(node)
             case NodeLost(name=name):
+                self.audience.hear("node_lost", node=name)
                 self._nodes.lose(name, expected=self._draining)
 
     def _job_ended(self, record: Record) -> None:
         job = record.job
-        lease = self._leases.get(self._lease_of.get(job, -1))
-        if lease is None or job not in lease.tasks or lease.tasks[job].attempt != record.attempt:
+        flight = self._flights.of(job)
+        if flight is None or flight.tasks[job].attempt != record.attempt:
             self.tally.duplicates += 1
             logger.warning(
                 "job %s ended twice (attempt %d); the second end is not counted", record.name, record.attempt
             )
             return
-        del lease.tasks[job], self._lease_of[job]
-        self._note_start(lease, lease.running.pop(job, None), record)
-        self._note_end(record, lease.nodes)
-        self._watch(record, lease.slot)
-        self._judge(record, lease.slot)
+        self._note_start(flight.slot, self._flights.end(job), record)
+        self._note_end(record, flight.nodes)
+        self._watch(record, flight.slot)
+        self._judge(record, flight.slot)
 
-    def _note_start(self, lease: _Flying, begun_ms: int | None, record: Record) -> None:
+    def _note_start(self, slot: Slot, begun_ms: int | None, record: Record) -> None:
         """Learn how long a new slot took to be ready for its first job."""
-        number = lease.slot.number
+        number = slot.number
         if begun_ms is not None and record.outcome is Outcome.COMPLETED and number not in self._begun_slots:
             self._begun_slots.add(number)
             passed_s = (self._clock.now_ms() - begun_ms) / 1000
-            self._dispatcher.note_start(lease.slot.shape, max(passed_s - record.duration_s, 0.0))
+            self._dispatcher.note_start(slot.shape, max(passed_s - record.duration_s, 0.0))
 
     def _judge(self, record: Record, slot: Slot) -> None:
         verdict = self._table.judge(record, self._policy)
         concluded = record.concluded(verdict.state.word)
         self._table.fold(concluded)
+        self.audience.hear("job_ended", **told(concluded, verdict.retry_after_s))
         if verdict.retry_after_s is not None:
             avoided = slot.nodes if verdict.another_node else ()
             self._dispatcher.retry(record.job, self._clock.monotonic_s() + verdict.retry_after_s, avoided)
@@ -368,25 +353,23 @@ class Execution:
 
     def _release(self, number: int) -> None:
         """A lease is over: what it did not begin goes back to the front, unblamed."""
-        lease = self._leases.pop(number, None)
-        if lease is None:
+        flight = self._flights.land(number)
+        if flight is None:
             return
-        self._dispatcher.slots.release(lease.slot.number)
-        for job in lease.tasks:
-            self._lease_of.pop(job, None)
-        if lease.tasks:
-            self._dispatcher.put_back(next(iter(lease.tasks.values())).batch, list(lease.tasks))
+        self._dispatcher.slots.release(flight.slot.number)
+        if flight.tasks:
+            self._dispatcher.put_back(next(iter(flight.tasks.values())).batch, list(flight.tasks))
 
     def _settle_lost(self, number: int, worker: str) -> None:
         """A worker died with a lease: its journal says what ended and what was begun; only that is an attempt.
 
         A lease that no worker had been granted was not begun at all.
         """
-        lease = self._leases.get(number)
-        if lease is None:
+        flight = self._flights.get(number)
+        if flight is None:
             return
         known = self._journal(worker) if worker else {}
-        for job, task in list(lease.tasks.items()):
+        for job, task in list(flight.tasks.items()):
             entry = known.get((job, task.attempt))
             if isinstance(entry, Begun):
                 self._job_ended(interrupted_record(task, entry.at_ms, self._clock.now_ms()))

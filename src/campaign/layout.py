@@ -79,6 +79,11 @@ class Layout:
         """What coordinator and slots print."""
         return self.root / "logs"
 
+    @property
+    def events(self) -> Path:
+        """What happened, a line of JSON for each event."""
+        return self.logs / f"events{self._suffix}.jsonl"
+
     def case(self, job: int) -> Path:
         """Directory of a case, where there are files for each."""
         return self.root / f"case_{job + 1}"

@@ -16,13 +16,16 @@ LOOK_S = 5.0
 
 
 class Noticing:
-    """What a run shows, and how it ended, as notices."""
+    """Implements `ports.Audience`: what a run shows, and how it ended, as notices."""
 
     def __init__(self, config: Config, clock: Clock, send: Callable[[dict[str, str]], None]) -> None:
         self._config, self._clock, self._send = config, clock, send
         assert config.notify is not None
         self._watch = Watch(config.notify.rules, clock.monotonic_s())
         self._next_s = 0.0
+
+    def hear(self, event: str, **facts: object) -> None:
+        """What matters is seen in the progress."""
 
     def observe(self, progress: Progress) -> None:
         """Look at a run that goes on."""

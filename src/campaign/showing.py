@@ -1,16 +1,22 @@
-"""What a run shows of itself while it goes on: to the page, the terminal, and whoever asks for metrics."""
+"""What a run shows of itself while it goes on: to the terminal, the page, readers elsewhere, and whoever asks for metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from urllib.parse import urlsplit
 
 import psutil
 
+from campaign.adapters.eventlog import EventLog
 from campaign.analyse.triage import grouped, retry_command, what
 from campaign.core.model import Axis, Record, State
 from campaign.execute import Execution
+from campaign.layout import Layout
 from campaign.plan import Plan
-from campaign.ports import Clock, Look, NodeLook, Trouble
+from campaign.ports import Audience, Clock, Look, NodeLook, Progress, Trouble
 from campaign.tally import first_line
 
 LOOK_S, GROUPED_S = 0.4, 3.0
@@ -84,3 +90,62 @@ class RunScene:
             troubles = [Trouble(len(g.jobs), what(g), g.example.name, retry_command(g, here)) for g in groups]
             self._troubles = now, failures, troubles
         return troubles
+
+
+class Followers:
+    """Implements `ports.Audience` for several."""
+
+    def __init__(self, *followers: Audience) -> None:
+        self._followers = followers
+
+    def observe(self, progress: Progress) -> None:
+        """Let each hear how far it is."""
+        for follower in self._followers:
+            follower.observe(progress)
+
+    def hear(self, event: str, **facts: object) -> None:
+        """Let each hear of something that happened."""
+        for follower in self._followers:
+            follower.hear(event, **facts)
+
+
+@contextlib.contextmanager
+def shown(scene: RunScene, layout: Layout, clock: Clock, *, plain: bool, metrics: bool) -> Iterator[Audience]:
+    """Show a run on the terminal and in its directory, and with its metrics where there is an endpoint for them."""
+    from campaign.adapters.metrics import exported
+    from campaign.adapters.progress import ProgressFile
+    from campaign.adapters.terminal import view_for
+
+    with contextlib.ExitStack() as stack:
+        if metrics:
+            stack.enter_context(exported(scene))
+        stack.callback(layout.progress.unlink, missing_ok=True)
+        with view_for(scene, plain=plain) as view:
+            yield Followers(ProgressFile(layout.progress, clock, scene), view)
+
+
+@contextlib.contextmanager
+def logged(layout: Layout, clock: Clock) -> Iterator[EventLog]:
+    """Write down what happens in a run, and that it was broken off."""
+    log = EventLog(layout.events, clock)
+    try:
+        yield log
+    except BaseException as error:
+        log.hear("run_broken", error=type(error).__name__, message=str(error).partition("\n")[0])
+        raise
+    finally:
+        if layout.logs.is_dir():  # or nothing was begun
+            log.write()
+
+
+def ways_in(address: str) -> str:
+    """How to reach a page on the loopback of this host from elsewhere; empty where it is not on the loopback."""
+    url = urlsplit(address.partition(" ")[0])
+    if url.hostname not in ("127.0.0.1", "localhost"):
+        return ""
+    ways = [f"from elsewhere: ssh -N -L {url.port}:127.0.0.1:{url.port} {socket.gethostname()}, then open it there"]
+    if prefix := os.environ.get("JUPYTERHUB_SERVICE_PREFIX"):
+        ways.append(
+            f"in JupyterHub with jupyter-server-proxy, after the hub's address: {prefix}proxy/{url.port}{url.path}"
+        )
+    return f" ({'; '.join(ways)})"

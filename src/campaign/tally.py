@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from campaign.core.model import Failure, Outcome, Record
+from campaign.core.policy import class_of
 from campaign.core.usage import NodeTime, Usage
 
 RATE_WINDOW_S = 120.0
@@ -106,3 +107,16 @@ class Tally:
 def first_line(failure: Failure | None) -> str:
     """The first line of a failure's message; empty where there is none."""
     return failure.message.partition("\n")[0] if failure is not None else ""
+
+
+def told(record: Record, retry_after_s: float | None) -> dict[str, object]:
+    """The end of an attempt, and what became of the job, for an event log."""
+    facts: dict[str, object] = {
+        "job": record.job, "name": record.name, "attempt": record.attempt, "outcome": record.outcome, "state": record.verdict,
+        "node": record.node, "duration_s": round(record.duration_s, 3), "batch": record.batch,
+    }  # fmt: skip
+    if record.failure is not None:
+        facts |= {"class": class_of(record.failure), "message": first_line(record.failure)}
+    if retry_after_s is not None:
+        facts["retry_after_s"] = round(retry_after_s, 1)
+    return facts

@@ -2,11 +2,13 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.text import Text
+from scenes import Scene
 
 from campaign.adapters.terminal import LiveView, PlainView, line
 from campaign.core.model import State
 from campaign.core.times import duration
-from campaign.ports import Progress
+from campaign.ports import NodeLook, Progress, Trouble
 
 FAILURE = {
     "job": 3,
@@ -48,17 +50,48 @@ def test_a_log_tells_each_failure_once():
     stream = io.StringIO()
     with PlainView(stream) as view:
         for _ in range(5):
-            view.update(progress())
+            view.observe(progress())
     lines = stream.getvalue().splitlines()
     assert len(lines) == 2
     assert lines[0].endswith("r0000/mock_z1.000 attempt 2 failed: [generator.raised] no [bold] luck")
 
 
-def test_the_live_view_shows_bar_states_and_failures_as_they_are():
-    console = Console(file=io.StringIO(), force_terminal=True, width=120)
-    with LiveView("v1.0 test", console) as view:
-        view.update(progress())
-    shown = console.file.getvalue()
-    assert "43/100" in shown
-    assert "no [bold] luck" in shown
-    assert "left 1 min 54 s" in shown
+def test_a_log_of_days_has_a_line_every_few_minutes():
+    stream, now = io.StringIO(), 0.0
+    view = PlainView(stream, lambda: now)
+    for now in range(0, 48 * 3600, 5):
+        view.observe(progress(failures=(), elapsed_s=float(now)))
+    assert 20 + 47 * 12 < len(stream.getvalue().splitlines()) < 20 + 49 * 12
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), force_terminal=True, width=120, height=40)
+
+
+def test_the_live_view_shows_bar_states_map_and_what_failed_as_it_is(console):
+    scene = Scene()
+    scene.states[:100] = State.COMPLETED
+    scene.states[100] = State.FAILED
+    scene.troubles = [Trouble(1, "no [bold] luck", "r0005/mock_z0.000", "campaign retry x")]
+    scene.nodes.append(NodeLook("nid02", 64, 0, 0, 0, None, "lost"))
+    with LiveView(scene, console) as view:
+        view.observe(scene.look().progress)
+    shown = Text.from_ansi(console.file.getvalue()).plain
+    assert "101/40000" in shown
+    assert "1 no [bold] luck" in shown
+    assert "node nid02: lost" in shown
+    assert "left 1 h 00 min" in shown
+    assert "the allocation ends in 30 min 00 s; a job: load 0.5 s, compute 2 s; memory 6%" in shown
+    assert "X" in next(row for row in shown.splitlines() if "0..0.1 " in row)
+
+
+def test_a_redraw_that_takes_long_happens_seldom(console, monkeypatch):
+    scene, times = Scene(), iter(range(10_000))
+    monkeypatch.setattr("campaign.adapters.terminal.time.monotonic", lambda: float(next(times)))
+    with LiveView(scene, console) as view:
+        drawn = []
+        monkeypatch.setattr(view, "render", lambda look: drawn.append(look) or "")
+        for _ in range(300):
+            view.observe(scene.look().progress)
+    assert 1 <= len(drawn) <= 4

@@ -50,7 +50,7 @@ class Bench:
         run = cluster.pop("run", lambda task: run_attempt(task, find("scripted"), root, clock))
         self.cluster = InlineCluster(run, now_ms=clock.now_ms, **cluster)
         self.numbers = iter(range(1000))
-        self.seen = []
+        self.seen, self.heard = [], []
         self.execution = None
         self.orders = lambda: None
 
@@ -63,13 +63,15 @@ class Bench:
             self.cluster,
             self.clock,
             lambda: next(self.numbers),
-            self.observe,
             self.left_s,
             self.history,
             orders=self.orders,
         )
-        self.until = until
+        self.until, self.execution.audience = until, self
         return asyncio.run(self.execution.run())
+
+    def hear(self, event, **facts):
+        self.heard.append((event, facts))
 
     def observe(self, progress):
         self.clock.seconds += 1.0  # time passes while the loop turns: delays of retries run out

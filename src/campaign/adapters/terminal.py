@@ -16,23 +16,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from campaign.adapters.tiles import LABEL_MAX, SIGNS, map_of
 from campaign.core.model import State
 from campaign.core.times import duration
-from campaign.ports import Progress
+from campaign.ports import Look, Progress, Scene
 
 REFRESH_S = 0.5
-LINE_INTERVAL_S = 30.0
+LINE_INTERVAL_S, LATER_INTERVAL_S = 30.0, 300.0
+BEGINNING_S = 600.0
 ENDED = (State.COMPLETED, State.FAILED, State.TIMEOUT, State.MISSING_INPUT, State.CANCELLED)
-COLOURS = {
-    State.PENDING: "dim",
-    State.QUEUED: "dim",
-    State.RUNNING: "cyan",
-    State.COMPLETED: "blue",
-    State.FAILED: "bold yellow",
-    State.TIMEOUT: "bold magenta",
-    State.MISSING_INPUT: "yellow",
-    State.CANCELLED: "dim",
-}
+SHARE = 0.01
+"""Most of one core that the live view takes: where a redraw costs more, it happens more seldom."""
+
+MAP_HIGH, MAP_WIDE = 12, 100
+TROUBLES_SHOWN = 4
 
 
 def ended(progress: Progress) -> int:
@@ -81,10 +78,10 @@ def line(progress: Progress) -> str:
 
 
 class PlainView:
-    """A line now and then, and one for each failure: for logs."""
+    """A line now and then, more of them at the beginning, and one for each failure: for logs."""
 
-    def __init__(self, stream: TextIO | None = None, interval_s: float = LINE_INTERVAL_S) -> None:
-        self._stream, self._interval = stream or sys.stderr, interval_s
+    def __init__(self, stream: TextIO | None = None, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._stream, self._monotonic_s = stream or sys.stderr, monotonic_s
         self._next = 0.0
         self._told: set[tuple[int, int]] = set()
 
@@ -96,15 +93,19 @@ class PlainView:
     ) -> None:
         return
 
-    def update(self, progress: Progress) -> None:
+    def hear(self, event: str, **facts: object) -> None:
+        """Failures are seen in the progress."""
+
+    def observe(self, progress: Progress) -> None:
         """Print if it is time, or if something failed."""
         for failure in reversed(progress.failures):
             key = (failure["job"], failure["attempt"])
             if key not in self._told:
                 self._told.add(key)
                 self._print(failure_line(failure))
-        if time.monotonic() >= self._next:
-            self._next = time.monotonic() + self._interval
+        if self._monotonic_s() >= self._next:
+            interval = LINE_INTERVAL_S if progress.elapsed_s < BEGINNING_S else LATER_INTERVAL_S
+            self._next = self._monotonic_s() + interval
             self._print(line(progress))
 
     def _print(self, text: str) -> None:
@@ -119,12 +120,11 @@ def failure_line(failure: Mapping[str, Any]) -> str:
 
 
 class LiveView:
-    """A bar, the states and the latest failures, redrawn in place."""
+    """A bar, the states and a map of them, what failed and which nodes are gone, redrawn in place."""
 
-    def __init__(self, title: str, console: Console | None = None) -> None:
-        self._console = console or Console(stderr=True)
+    def __init__(self, scene: Scene, console: Console | None = None) -> None:
+        self._scene, self._console = scene, console or Console(stderr=True)
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
-        self._title = title
         self._next = 0.0
 
     def __enter__(self) -> Self:
@@ -136,16 +136,20 @@ class LiveView:
     ) -> None:
         self._live.__exit__(kind, error, trace)
 
-    def update(self, progress: Progress) -> None:
-        """Redraw if it is time."""
-        done = ended(progress) == progress.total
-        if time.monotonic() >= self._next or done:
-            self._next = time.monotonic() + REFRESH_S
-            self._live.update(self.render(progress), refresh=True)
+    def hear(self, event: str, **facts: object) -> None:
+        """Whatever happens is seen in the next picture."""
 
-    def render(self, progress: Progress) -> Group:
-        """The picture of one snapshot."""
-        head = Text.assemble((self._title, "bold"), f"  {progress.held_by}")
+    def observe(self, progress: Progress) -> None:
+        """Redraw if it is time."""
+        done, now = ended(progress) == progress.total, time.monotonic()
+        if now >= self._next or done:
+            self._live.update(self.render(self._scene.look()), refresh=True)
+            self._next = time.monotonic() + max(REFRESH_S, (time.monotonic() - now) / SHARE)
+
+    def render(self, look: Look) -> Group:
+        """The picture of one moment."""
+        progress = look.progress
+        head = Text.assemble((self._scene.title, "bold"), f"  {progress.held_by}")
         bar = Table.grid(padding=(0, 1))
         bar.add_row(
             ProgressBar(total=max(progress.total, 1), completed=ended(progress), width=40),
@@ -154,15 +158,45 @@ class LiveView:
             f"left {duration(progress.remaining_s)}",
             f"elapsed {duration(progress.elapsed_s)}",
         )
-        states = Text("  ").join(Text(f"{n} {state.word}", COLOURS[state]) for state, n in progress.counts.items() if n)
+        states = Text("  ").join(
+            Text(f"{n} {state.word}", SIGNS[state][1]) for state, n in progress.counts.items() if n
+        )
         rows = [
-            Text.from_markup(f"[yellow]![/] {escape(failure_line(f))}", overflow="ellipsis") for f in progress.failures
+            _line("[yellow]![/] ", f"{trouble.count} {trouble.words}") for trouble in look.troubles[:TROUBLES_SHOWN]
         ]
-        for row in rows:
-            row.no_wrap = True
-        return Group(head, bar, states, *rows)
+        rows += [_line("[yellow]node[/] ", f"{node.name}: {node.gone}") for node in look.nodes if node.gone][
+            :TROUBLES_SHOWN
+        ]
+        if rows:
+            rows.append(_line("[dim]", "campaign failures tells more"))
+        return Group(head, bar, Text(facts(look), "dim"), states, self._map(look), *rows)
+
+    def _map(self, look: Look) -> Text:
+        wide = min(self._console.width - LABEL_MAX - 2, MAP_WIDE)
+        return map_of(look.states, self._scene.axes, min(max(self._console.height - 14, 1), MAP_HIGH), max(wide, 10))
 
 
-def view_for(title: str, *, plain: bool = False) -> LiveView | PlainView:
+def facts(look: Look) -> str:
+    """Slots, nodes, the time that the allocation has left, the phases of a job, memory: in a line."""
+    progress = look.progress
+    told = [f"{progress.slots} slots on {progress.nodes} {'node' if progress.nodes == 1 else 'nodes'}"]
+    if progress.allocation_left_s is not None:
+        told.append(f"the allocation ends in {duration(progress.allocation_left_s)}")
+    if phases := [f"{name} {seconds:.2g} s" for name, seconds in (look.phases_s or {}).items() if seconds >= 0.001]:
+        told.append("a job: " + ", ".join(phases))
+    if heard := [node.memory for node in look.nodes if node.memory]:
+        fullest = max(used / whole for used, whole in heard)
+        told.append(f"memory {fullest:.0%}{' at most' if len(heard) > 1 else ''}")
+    return "; ".join(told)
+
+
+def _line(mark: str, words: str) -> Text:
+    """A line that is cut at the edge."""
+    text = Text.from_markup(f"{mark}{escape(words)}", overflow="ellipsis")
+    text.no_wrap = True
+    return text
+
+
+def view_for(scene: Scene, *, plain: bool = False) -> LiveView | PlainView:
     """The view that fits where standard error goes."""
-    return PlainView() if plain or not sys.stderr.isatty() else LiveView(title)
+    return PlainView() if plain or not sys.stderr.isatty() else LiveView(scene)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from rich.text import Text
 
 from campaign.core.model import Axis, Scalar, State
-from campaign.core.mosaic import Mosaic
+from campaign.core.mosaic import Mosaic, mosaic
 
 SIGNS = {
     State.PENDING: (".", "bright_black"),
@@ -23,6 +25,16 @@ SIGNS = {
 LABEL_MAX = 16
 
 
+def map_of(states: npt.NDArray[np.int8], axes: Sequence[Axis], height: int, width: int) -> Text:
+    """The states over the two longest axes of a design, the longest of them across."""
+    longest = sorted(range(len(axes)), key=lambda n: -len(axes[n].values))
+    shape = [len(axis.values) for axis in axes]
+    if len(longest) == 1:
+        return as_text(mosaic(states, (1, *shape), (0, 1), height, width), Axis("", ("",)), axes[0])
+    across, down = longest[:2]
+    return as_text(mosaic(states, shape, (down, across), height, width), axes[down], axes[across])
+
+
 def as_text(picture: Mosaic, down: Axis, across: Axis | None) -> Text:
     """Lines: the axis that runs across, a line for each row of tiles, and what the signs mean."""
     shown = picture.shown
@@ -34,9 +46,9 @@ def as_text(picture: Mosaic, down: Axis, across: Axis | None) -> Text:
         text.append(f"{down.name:>{width}}  {across.name} from {ends}\n")
     for label, row in zip(labels, shown.tolist(), strict=True):
         text.append(f"{label:>{width}} ")
-        for state in row:
+        for state, alike in itertools.groupby(row):
             sign, style = SIGNS[State(state)]
-            text.append(sign, style=style)
+            text.append(sign * len(list(alike)), style=style)
         text.append("\n")
     there = [State(code) for code in np.unique(shown).tolist()]
     text.append("  ".join(f"{SIGNS[state][0]} {state.word}" for state in there))

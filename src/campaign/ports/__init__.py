@@ -2,12 +2,13 @@
 
 from campaign.ports.cluster import Cluster, Event, JobEnded, JobStarted, LeaseLost, LeaseReturned, NodeJoined, NodeLost
 from campaign.ports.generator import Filing, Generator, Preloading, Producing, Reading, Rendering, Staged
-from campaign.ports.progress import Look, NodeLook, Progress, Scene, Trouble
+from campaign.ports.progress import Audience, Look, Nobody, NodeLook, Progress, Scene, Trouble
 from campaign.ports.slots import Clock, Journal, Launcher, Process, Supervisor
 from campaign.ports.storage import Artifacts, Batch, Begun, Commit, Committer, Journals, Ledger, ResultStore
 
 __all__ = [
     "Artifacts",
+    "Audience",
     "Batch",
     "Begun",
     "Clock",
@@ -26,6 +27,7 @@ __all__ = [
     "LeaseReturned",
     "Ledger",
     "Look",
+    "Nobody",
     "NodeJoined",
     "NodeLook",
     "NodeLost",

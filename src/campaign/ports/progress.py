@@ -94,3 +94,23 @@ class Scene(Protocol):
 
     def tell(self, job: int) -> Sequence[str]:
         """What is known of a job, in lines."""
+
+
+class Audience(Protocol):
+    """Who follows a run."""
+
+    def observe(self, progress: Progress) -> None:
+        """Hear how far it is, a few times a second."""
+
+    def hear(self, event: str, **facts: object) -> None:
+        """Hear of something that happened."""
+
+
+class Nobody:
+    """Implements `Audience` where nobody follows."""
+
+    def observe(self, progress: Progress) -> None:
+        """Look away."""
+
+    def hear(self, event: str, **facts: object) -> None:
+        """Do not listen."""
