@@ -301,13 +301,14 @@ def test_a_closed_campaign_blocks_no_run(run, database):
 
 
 def test_a_run_that_is_stopped_killed_or_aborted_says_why(scripted_yaml, database, tmp_path):
-    path = scripted_yaml(realizations="40", options="{seconds: 0.3}", extra=f"registry: {{url: '{database}'}}")
+    path = scripted_yaml(realizations="400", options="{seconds: 0.3}", extra=f"registry: {{url: '{database}'}}")
     command = [sys.executable, "-m", "campaign.run", path, "--plain", "--dashboard", "off"]
-    ledger = tmp_path / "campaigns" / "v1.0_scripted" / "metadata" / "progress.json"
+    progress = tmp_path / "campaigns" / "v1.0_scripted" / "metadata" / "progress.json"
 
     def begun():
+        progress.unlink(missing_ok=True)  # of a run that was killed
         running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for(ledger.exists)
+        wait_for(progress.exists)
         return running
 
     stopped = begun()
