@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from campaign import durable, opening
 from campaign.adapters.artifacts import ArtifactStore, read_any
@@ -19,7 +23,7 @@ from campaign.analyse import tidy as tidying
 from campaign.analyse.audit import Finding
 from campaign.analyse.story import Situation, records_of, why
 from campaign.analyse.triage import grouped
-from campaign.core.model import Outcome, Product, Record, Shape, Slot, State
+from campaign.core.model import Axis, Outcome, Product, Record, Shape, Slot, State
 from campaign.errors import Code, FormatError, JobError, UsageError
 from campaign.layout import Layout
 from campaign.shards import live_shards
@@ -134,15 +138,26 @@ class Damage:
     what: str
 
 
-def states_seen(directory: Path) -> tuple[Plan, States]:
-    """The plan, and the state of each job, (n,), as the dataset shows it, also while the campaign runs; all pending where there is none."""
-    plan, _, layout = _opened(directory)
-    states = _dataset_states(layout)
-    if states is None or states.size != plan.size:
-        import numpy as np
+class DirectoryStates:
+    """The states of a campaign as its dataset shows them, also while it runs; read again after a while."""
 
-        states = np.zeros(plan.size, np.int8)
-    return plan, states
+    def __init__(self, directory: Path, fresh_s: float = 10.0) -> None:
+        self._plan, _, self._layout = _opened(directory)
+        self._fresh_s, self._read_s = fresh_s, -math.inf
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes of the design."""
+        return self._plan.grid.axes
+
+    def read(self) -> States:
+        """The state of each job, (n,): all pending where there is no dataset yet."""
+        if time.monotonic() >= self._read_s + self._fresh_s:
+            states = _dataset_states(self._layout)
+            fits = states is not None and states.size == self._plan.size
+            self._states = states if states is not None and fits else np.zeros(self._plan.size, np.int8)
+            self._read_s = time.monotonic()
+        return self._states
 
 
 def failures(directory: Path) -> list[Group]:

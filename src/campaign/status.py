@@ -17,6 +17,9 @@ from campaign.core.model import Order, State
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
 
+LIVE = ("elapsed_s", "allocation_left_s", "slots", "nodes", "phases_s", "troubles", "memory_bytes")
+"""What only a running coordinator tells."""
+
 COMMIT_S = 5.0
 """How long the commit of a shard may take, for somebody who looks."""
 
@@ -40,6 +43,8 @@ class Status:
         default_factory=dict
     )  # allocations that share it now: name -> holder
 
+    live: Mapping[str, Any] | None = None  # the snapshot of a running coordinator
+
     @property
     def runs(self) -> bool:
         """Whether any coordinator is at work on it."""
@@ -60,6 +65,7 @@ class Status:
             "failures": [dict(f) for f in self.failures],
             "queue": [dict(job) for job in self.queue],
             "shards": {name: dict(who) for name, who in self.shards.items()},
+            **{name: self.live.get(name) if self.live is not None else None for name in LIVE},
         }
 
 
@@ -99,6 +105,7 @@ def read_status(layout: Layout) -> Status:
         paused=_paused(layout),
         queue=queued_jobs(layout),
         shards=shards,
+        live=snapshot,
     )
 
 
@@ -162,4 +169,4 @@ def _snapshot(layout: Layout) -> dict[str, Any] | None:
         snapshot: dict[str, Any] = json.loads(layout.progress.read_text())
     except (OSError, ValueError):
         return None
-    return snapshot
+    return snapshot if "states" in snapshot else None  # or it is that of another version

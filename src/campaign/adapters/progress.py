@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from campaign.core.model import State
-from campaign.ports import Clock, Look, Progress, Scene
+from campaign.ports import Clock, Look, NodeLook, Progress, Scene, Trouble
 
 INTERVAL_S = 2.0
-NODES_KEPT, IN_FLIGHT_KEPT = 100, 10_000
+NODES_KEPT = 100
 
 
 class ProgressFile:
@@ -50,6 +53,7 @@ def snapshot(look: Look, now_ms: int) -> dict[str, Any]:
         "remaining_s": progress.remaining_s,
         "allocation_left_s": progress.allocation_left_s,
         "slots": progress.slots,
+        "nodes_at_work": progress.nodes,
         "draining": progress.draining,
         "paused": progress.paused,
         "failures": [dict(f) for f in progress.failures],
@@ -57,10 +61,22 @@ def snapshot(look: Look, now_ms: int) -> dict[str, Any]:
         "nodes": [asdict(node) for node in look.nodes[:NODES_KEPT]],
         "phases_s": dict(look.phases_s or {}),
         "memory_bytes": look.memory_bytes,
-        "in_flight": {state.word: _jobs_in(state, look) for state in (State.QUEUED, State.RUNNING)},
+        "states": base64.b64encode(zlib.compress(look.states.astype(np.int8).tobytes(), level=1)).decode(),
     }
 
 
-def _jobs_in(state: State, look: Look) -> list[int]:
-    jobs: list[int] = np.flatnonzero(look.states == state)[:IN_FLIGHT_KEPT].tolist()
-    return jobs
+def look_of(snapshot: Mapping[str, Any]) -> Look:
+    """What a snapshot tells; KeyError where it is that of another version."""
+    states = np.frombuffer(zlib.decompress(base64.b64decode(snapshot["states"])), np.int8)
+    progress = Progress(
+        counts=dict.fromkeys(State, 0) | {State[word.upper()]: n for word, n in snapshot["counts"].items()},
+        failures=tuple(snapshot["failures"]),
+        nodes=snapshot["nodes_at_work"],
+        **{name: snapshot[name] for name in ("total", "done_this_run", "elapsed_s", "rate_per_s", "remaining_s", "slots",
+                                             "draining", "allocation_left_s", "paused")},
+    )  # fmt: skip
+    nodes = [
+        NodeLook(**{**node, "memory": tuple(node["memory"]) if node["memory"] else None}) for node in snapshot["nodes"]
+    ]
+    troubles = [Trouble(**trouble) for trouble in snapshot["troubles"]]
+    return Look(progress, states, nodes, troubles, snapshot["phases_s"], snapshot["memory_bytes"])

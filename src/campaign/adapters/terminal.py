@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -17,9 +17,13 @@ from rich.table import Table
 from rich.text import Text
 
 from campaign.adapters.tiles import LABEL_MAX, SIGNS, map_of
-from campaign.core.model import State
+from campaign.core.model import Axis, State
 from campaign.core.times import duration
 from campaign.ports import Look, Progress, Scene
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 REFRESH_S = 0.5
 LINE_INTERVAL_S, LATER_INTERVAL_S = 30.0, 300.0
@@ -148,32 +152,34 @@ class LiveView:
 
     def render(self, look: Look) -> Group:
         """The picture of one moment."""
-        progress = look.progress
-        head = Text.assemble((self._scene.title, "bold"), f"  {progress.held_by}")
-        bar = Table.grid(padding=(0, 1))
-        bar.add_row(
-            ProgressBar(total=max(progress.total, 1), completed=ended(progress), width=40),
-            f"{ended(progress)}/{progress.total}",
-            f"{progress.rate_per_s * 60:.1f} jobs/min",
-            f"left {duration(progress.remaining_s)}",
-            f"elapsed {duration(progress.elapsed_s)}",
-        )
-        states = Text("  ").join(
-            Text(f"{n} {state.word}", SIGNS[state][1]) for state, n in progress.counts.items() if n
-        )
-        rows = [
-            _line("[yellow]![/] ", f"{trouble.count} {trouble.words}") for trouble in look.troubles[:TROUBLES_SHOWN]
-        ]
-        rows += [_line("[yellow]node[/] ", f"{node.name}: {node.gone}") for node in look.nodes if node.gone][
-            :TROUBLES_SHOWN
-        ]
-        if rows:
-            rows.append(_line("[dim]", "campaign failures tells more"))
-        return Group(head, bar, Text(facts(look), "dim"), states, self._map(look), *rows)
+        return picture(self._scene.title, self._scene.axes, look, self._console)
 
-    def _map(self, look: Look) -> Text:
-        wide = min(self._console.width - LABEL_MAX - 2, MAP_WIDE)
-        return map_of(look.states, self._scene.axes, min(max(self._console.height - 14, 1), MAP_HIGH), max(wide, 10))
+
+def picture(title: str, axes: Sequence[Axis], look: Look, console: Console) -> Group:
+    """A look as a person sees it on a terminal."""
+    progress = look.progress
+    head = Text.assemble((title, "bold"), f"  {progress.held_by}")
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(
+        ProgressBar(total=max(progress.total, 1), completed=ended(progress), width=40),
+        f"{ended(progress)}/{progress.total}",
+        f"{progress.rate_per_s * 60:.1f} jobs/min",
+        f"left {duration(progress.remaining_s)}",
+        f"elapsed {duration(progress.elapsed_s)}",
+    )
+    states = Text("  ").join(Text(f"{n} {state.word}", SIGNS[state][1]) for state, n in progress.counts.items() if n)
+    rows = [_line("[yellow]![/] ", f"{trouble.count} {trouble.words}") for trouble in look.troubles[:TROUBLES_SHOWN]]
+    gone = [node for node in look.nodes if node.gone][:TROUBLES_SHOWN]
+    rows += [_line("[yellow]node[/] ", f"{node.name}: {node.gone}") for node in gone]
+    if rows:
+        rows.append(_line("[dim]", "campaign failures tells more"))
+    return Group(head, bar, Text(facts(look), "dim"), states, map_fitting(look.states, axes, console), *rows)
+
+
+def map_fitting(states: npt.NDArray[np.int8], axes: Sequence[Axis], console: Console) -> Text:
+    """The map of the states, small enough to leave room for the rest."""
+    high, wide = min(console.height - 14, MAP_HIGH), min(console.width - LABEL_MAX - 2, MAP_WIDE)
+    return map_of(states, axes, max(high, 1), max(wide, 10))
 
 
 def facts(look: Look) -> str:

@@ -90,7 +90,7 @@ def _group(known: Signature, members: Sequence[Record], axes: Sequence[Axis]) ->
     concentrated = {}
     for axis in axes:
         values = tuple(value for value in axis.values if value in {record.point.get(axis.name) for record in members})
-        if len(members) > 1 and len(values) <= min(FEW, len(axis.values) - 1):
+        if len(values) < len(members) and len(values) <= min(FEW, len(axis.values) - 1):
             concentrated[axis.name] = values
     nodes = Counter(record.node for record in members if record.node)
     return Group(known, tuple(record.job for record in members), members[0], concentrated, dict(nodes.most_common()))

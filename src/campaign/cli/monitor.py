@@ -7,11 +7,16 @@ import contextlib
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from campaign.cli.status import find_campaign, words
+from campaign.examine import DirectoryStates
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
-from campaign.status import read_status
+from campaign.status import Status, read_status
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
 
 SHORTEST_S, INTERVAL_S = 0.2, 2.0
 
@@ -39,15 +44,31 @@ def watch(layout: Layout, interval: float) -> int:
 def _watch_live(layout: Layout, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
-    from rich.text import Text
 
-    with Live(console=Console(), auto_refresh=False) as live:
+    console = Console()
+    states = DirectoryStates(layout.root)
+    with Live(console=console, auto_refresh=False) as live:
         while True:
             status = read_status(layout)
-            live.update(Text(words(status)), refresh=True)
+            live.update(_picture(status, states, console), refresh=True)
             if not status.runs:
                 return
             time.sleep(interval)
+
+
+def _picture(status: Status, states: DirectoryStates, console: Console) -> RenderableType:
+    """The live view of the coordinator itself where it tells enough, or else what stands in the directory."""
+    from rich.console import Group
+    from rich.text import Text
+
+    from campaign.adapters.progress import look_of
+    from campaign.adapters.terminal import map_fitting, picture
+
+    if status.live is None or status.holder is None:
+        return Group(Text(words(status)), map_fitting(states.read(), states.axes, console))
+    held = f"process {status.holder.get('pid')} on {status.holder.get('host')}"
+    title = f"{status.version} {status.name}  {status.directory}  {held}"
+    return picture(title, states.axes, look_of(status.live), console)
 
 
 def _watch_plain(layout: Layout, interval: float) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
@@ -46,11 +48,11 @@ def _draw(directory: Path, asked: str) -> None:
 
     from campaign.adapters.tiles import as_text
     from campaign.core.mosaic import mosaic
-    from campaign.examine import states_seen
+    from campaign.examine import DirectoryStates
 
     console = Console()
-    plan, states = states_seen(directory)
-    axes, names = plan.grid.axes, [name for name in asked.split(",") if name]
+    seen = DirectoryStates(directory)
+    axes, names = seen.axes, [name for name in asked.split(",") if name]
     known = [axis.name for axis in axes]
     unknown = [name for name in names if name not in known]
     if unknown or len(names) > 2 or len(set(names)) < len(names):
@@ -61,7 +63,13 @@ def _draw(directory: Path, asked: str) -> None:
     across = (
         known.index(names[1]) if len(names) == 2 else max((n for n in range(len(known)) if n != down), default=None)
     )
-    picture = mosaic(states, plan.grid.shape, (down, across), max(console.height - 12, 10), max(console.width - 36, 20))
+    picture = mosaic(
+        seen.read(),
+        [len(axis.values) for axis in axes],
+        (down, across),
+        max(console.height - 12, 10),
+        max(console.width - 36, 20),
+    )
     console.print(as_text(picture, axes[down], axes[across] if across is not None else None), soft_wrap=True)
 
 
@@ -74,7 +82,6 @@ def find_campaign(path: Path) -> Layout:
 
 def words(status: Status, *, verbose: bool = False) -> str:
     """A status as a person reads it."""
-    from campaign.adapters.terminal import failure_line
     from campaign.core.times import duration
 
     done = status.counts.get("completed", 0)
@@ -85,6 +92,7 @@ def words(status: Status, *, verbose: bool = False) -> str:
         told.append(f"  running: process {held.get('pid')} on {held.get('host')} since {held.get('since')}")
         if status.rate_per_s:
             told.append(f"  {status.rate_per_s * 60:.1f} jobs/min, about {duration(status.remaining_s)} left")
+        told += _live(status.live) if status.live is not None else []
     if status.paused:
         told.append(f"  {status.paused}")
     for name, who in status.shards.items():
@@ -94,17 +102,38 @@ def words(status: Status, *, verbose: bool = False) -> str:
         told.append(
             f"  slurm: job {job['job']} {job['state'].lower()}{why}, {job['nodes']} node(s), {job['left']} left"
         )
-    if status.failures:
-        told.append("latest failures:")
-        told += [f"  {failure_line(f) if verbose else failure_line(f).splitlines()[0]}" for f in status.failures]
-        if verbose and "batch" in status.failures[0]:
-            number = status.failures[0]["batch"]
-            artifact = f"{status.directory}/batches/{number // 1000:03d}/batch_{number:06d}.zip"
-            told.append(f"with tracebacks: unzip -p {artifact} errors.jsonl")
-            told.append(f"what jobs printed: {status.directory}/logs/")
+    told += _failures(status, verbose=verbose)
     if done < status.total and not status.runs and not status.queue:
         told.append(f"next: {_next(status)}")
     return "\n".join(told)
+
+
+def _failures(status: Status, *, verbose: bool) -> list[str]:
+    """What failed lately: in groups where a coordinator tells of them, one by one otherwise."""
+    from campaign.adapters.terminal import failure_line
+
+    if not status.failures:
+        return []
+    if status.live is not None and status.live["troubles"] and not verbose:
+        told = ["what failed lately:", *(f"  {one['count']} {one['words']}" for one in status.live["troubles"])]
+    else:
+        lines = [failure_line(f) if verbose else failure_line(f).splitlines()[0] for f in status.failures]
+        told = ["latest failures:", *(f"  {line}" for line in lines)]
+    if verbose and "batch" in status.failures[0]:
+        number = status.failures[0]["batch"]
+        artifact = f"{status.directory}/batches/{number // 1000:03d}/batch_{number:06d}.zip"
+        told.append(f"with tracebacks: unzip -p {artifact} errors.jsonl")
+        told.append(f"what jobs printed: {status.directory}/logs/")
+    return [*told, f"in groups, and how to retry them: campaign failures {status.directory}"]
+
+
+def _live(live: Mapping[str, Any]) -> list[str]:
+    """What a running coordinator tells of its slots and nodes."""
+    from campaign.adapters.progress import look_of
+    from campaign.adapters.terminal import facts
+
+    look = look_of(live)
+    return [f"  {facts(look)}", *(f"  node {node.name}: {node.gone}" for node in look.nodes if node.gone)]
 
 
 def _next(status: Status) -> str:
