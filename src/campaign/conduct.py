@@ -96,7 +96,29 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
 
 
 def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
-    """All steps, from a plan to a dataset."""
+    """All steps, from a plan to a dataset, and the report of what came of them."""
+    try:
+        outcome = _run_followed(plan, generator, layout, options)
+    except StoppedError:
+        _report(plan, layout)
+        raise
+    if outcome.attempts_now or not layout.report.exists():
+        _report(plan, layout)
+    return outcome
+
+
+def _report(plan: Plan, layout: Layout) -> None:
+    """The last thing that a run does, in the time that is left: nothing depends on it."""
+    from campaign import report
+
+    try:
+        logger.info("report: %s", report.write(plan, layout))
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run is done
+        logger.warning("the report can't be written: %s: %s", type(error).__name__, error)
+
+
+def _run_followed(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
+    """All steps, from a plan to a dataset, before whoever wants to follow."""
     from campaign.adapters.orders import OrderBox
 
     orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us

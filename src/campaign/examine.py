@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from campaign import durable, opening
+from campaign import durable, opening, report
 from campaign.adapters.artifacts import ArtifactStore, read_any
 from campaign.adapters.local import SystemClock, usable_cores
 from campaign.adapters.lock import holder
@@ -166,6 +166,12 @@ def failures(directory: Path) -> list[Group]:
     artifacts = ArtifactStore(layout.root)
     table = auditing.read_truth(plan, artifacts).table
     return grouped(auditing.failures_of(plan, artifacts, table), plan.grid.parameters)
+
+
+def write_report(directory: Path) -> Path:
+    """Write the report of a campaign, from what is in its dataset; the path. UsageError where there is no dataset."""
+    plan, _, layout = _opened(directory)
+    return report.write(plan, layout)
 
 
 @dataclass(frozen=True, slots=True)

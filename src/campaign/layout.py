@@ -84,6 +84,11 @@ class Layout:
         """What happened, a line of JSON for each event."""
         return self.logs / f"events{self._suffix}.jsonl"
 
+    @property
+    def report(self) -> Path:
+        """The report as one HTML page."""
+        return self.root / "qa" / "report.html"
+
     def case(self, job: int) -> Path:
         """Directory of a case, where there are files for each."""
         return self.root / f"case_{job + 1}"

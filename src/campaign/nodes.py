@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from campaign.core.health import Health
@@ -28,6 +29,7 @@ class Nodes:
         self._begin_s = clock.monotonic_s()
         self._put_aside: set[str] = set()
         self._gone: dict[str, tuple[Node, str]] = {}  # nodes that left -> why
+        self._losses: Counter[str] = Counter()
         self._unservable_since: float | None = None
 
     @property
@@ -38,13 +40,12 @@ class Nodes:
     def look(self, done: Mapping[str, tuple[int, int]]) -> list[NodeLook]:
         """Every node that there is or was; `done` counts (completed, failed) attempts of each."""
         slots, memory = self._dispatcher.slots, self._cluster.memory()
-        here = [
-            NodeLook(name, node.cpus, slots.busy_cpus(name), *done.get(name, (0, 0)), memory.get(name))
-            for name, node in slots.nodes.items()
-        ]
-        return here + [
-            NodeLook(name, node.cpus, 0, *done.get(name, (0, 0)), None, why) for name, (node, why) in self._gone.items()
-        ]
+        found = [(node, slots.busy_cpus(name), "") for name, node in slots.nodes.items()]
+        found += [(node, 0, why) for node, why in self._gone.values()]
+        return [
+            NodeLook(node.name, node.cpus, busy, *done.get(node.name, (0, 0)), memory.get(node.name), why, self._losses[node.name])
+            for node, busy, why in found
+        ]  # fmt: skip
 
     def join(self, node: Node) -> None:
         """A node is there; one that was put aside stays there."""
@@ -65,6 +66,7 @@ class Nodes:
         slots = self._dispatcher.leave(name)
         if node is not None:
             self._gone[name] = (node, "given back" if expected else why)
+            self._losses[name] += not expected
         if not expected:
             logger.warning("node %s is gone; %d slots go with it", name, len(slots))
         if slots:

@@ -58,7 +58,9 @@ def closing_words(outcome: Outcome) -> str:
         case 4 if set(outcome.counts) <= {"completed", "missing_input"}:
             told.append(f"bring the missing inputs (campaign plan {outcome.directory} lists them) and run it again")
         case 4:
-            told.append(f"see why: campaign status {outcome.directory}; then: campaign retry {outcome.directory} --run")
+            told.append(
+                f"see why: campaign failures {outcome.directory}; then: campaign retry {outcome.directory} --run"
+            )
     return "\n".join(told)
 
 

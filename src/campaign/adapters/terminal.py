@@ -169,8 +169,7 @@ def picture(title: str, axes: Sequence[Axis], look: Look, console: Console) -> G
     )
     states = Text("  ").join(Text(f"{n} {state.word}", SIGNS[state][1]) for state, n in progress.counts.items() if n)
     rows = [_line("[yellow]![/] ", f"{trouble.count} {trouble.words}") for trouble in look.troubles[:TROUBLES_SHOWN]]
-    gone = [node for node in look.nodes if node.gone][:TROUBLES_SHOWN]
-    rows += [_line("[yellow]node[/] ", f"{node.name}: {node.gone}") for node in gone]
+    rows += [_line("[yellow]node[/] ", words) for words in troubled_nodes(look)[:TROUBLES_SHOWN]]
     if rows:
         rows.append(_line("[dim]", "campaign failures tells more"))
     return Group(head, bar, Text(facts(look), "dim"), states, map_fitting(look.states, axes, console), *rows)
@@ -180,6 +179,14 @@ def map_fitting(states: npt.NDArray[np.int8], axes: Sequence[Axis], console: Con
     """The map of the states, small enough to leave room for the rest."""
     high, wide = min(console.height - 14, MAP_HIGH), min(console.width - LABEL_MAX - 2, MAP_WIDE)
     return map_of(states, axes, max(high, 1), max(wide, 10))
+
+
+def troubled_nodes(look: Look) -> list[str]:
+    """Nodes that are gone, or were."""
+    gone = [f"{node.name}: {node.gone}" for node in look.nodes if node.gone]
+    return gone + [
+        f"{node.name}: back again, lost {node.losses} x" for node in look.nodes if node.losses and not node.gone
+    ]
 
 
 def facts(look: Look) -> str:

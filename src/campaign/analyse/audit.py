@@ -107,8 +107,11 @@ FAILED = frozenset({State.FAILED, State.TIMEOUT, State.MISSING_INPUT})
 
 
 def failures_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[Record]:
-    """The record by which each job that has failed, timed out or lacks its input is so."""
+    """The record by which each job that has failed, timed out or lacks its input is so; reads only the batches that hold them."""
+    concerned = set(np.unique(table.batch[np.isin(table.state, [int(state) for state in FAILED])]).tolist())
     for number in artifacts.numbers():
+        if number not in concerned:
+            continue
         try:
             records: Sequence[Record] = plan.own(artifacts.read(number).records)
         except FormatError:

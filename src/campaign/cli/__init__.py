@@ -23,6 +23,7 @@ VERBS = {
     "failures": "group what failed by what is alike",
     "logs": "show everything about one job",
     "explain": "say why a job is not running",
+    "report": "write everything about a campaign into one HTML page",
     "retry": "send failed jobs back to pending",
     "pause": "start no more jobs until `resume`",
     "resume": "let a paused campaign go on",

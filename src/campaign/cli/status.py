@@ -130,10 +130,10 @@ def _failures(status: Status, *, verbose: bool) -> list[str]:
 def _live(live: Mapping[str, Any]) -> list[str]:
     """What a running coordinator tells of its slots and nodes."""
     from campaign.adapters.progress import look_of
-    from campaign.adapters.terminal import facts
+    from campaign.adapters.terminal import facts, troubled_nodes
 
     look = look_of(live)
-    return [f"  {facts(look)}", *(f"  node {node.name}: {node.gone}" for node in look.nodes if node.gone)]
+    return [f"  {facts(look)}", *(f"  node {words}" for words in troubled_nodes(look))]
 
 
 def _next(status: Status) -> str:

@@ -47,6 +47,7 @@ class NodeLook:
     failed: int
     memory: tuple[int, int] | None = None  # (used, all) bytes; None where nothing is heard of it
     gone: str = ""  # why it takes no jobs any more; empty while it does
+    losses: int = 0  # times that it, or its worker, was lost
 
 
 @dataclass(frozen=True, slots=True)
