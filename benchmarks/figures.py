@@ -109,12 +109,12 @@ def timed(*command: str, codes: tuple[int, ...] = (0,), environment: dict[str, s
 class Run:
     """A coordinator at work on the campaign."""
 
-    def __init__(self, path: Path, directory: Path) -> None:
+    def __init__(self, path: Path, directory: Path, dashboard: str = "off") -> None:
         from campaign.layout import Layout
 
         self._progress, self._journals = directory / "metadata" / "progress.json", Layout(directory).journals
         self._progress.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", "off"]
+        command = [sys.executable, "-m", "campaign.run", str(path), "--plain", "--dashboard", dashboard]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
     def ended(self) -> int:
