@@ -80,6 +80,12 @@ SECTIONS = (
         "Simulated with the coordinator's own dispatcher: one hour, 16 slots, allocations one after another, after a start-up of 20 s. Where the "
         "duration depends on nothing, no choice of jobs can help: what is left when the next one might not fit is lost.",
     ),
+    Section(
+        "watching", "Looking at a run",
+        "CPU time of the coordinator that a page in Chromium costs it, redrawn every second: with somebody who looks, less without. The live view draws "
+        "40,000 jobs of which forty end between two looks; where a picture takes long, it comes more seldom. Both cores are busy with jobs that do nothing "
+        "while the status is asked for.",
+    ),
     Section("registry", "The registry", "Asked in one process, without HTTP; every change is on disk when it is answered."),
     Section(
         "torture", "Torture",

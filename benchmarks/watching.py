@@ -37,7 +37,10 @@ class Moving:
     rates = ((0.0, 0.0),)
 
     def __post_init__(self) -> None:
-        self.axes = (Axis("realization", tuple(range(self.jobs // 20))), Axis("redshift", tuple(n / 10 for n in range(20))))
+        self.axes = (
+            Axis("realization", tuple(range(self.jobs // 20))),
+            Axis("redshift", tuple(n / 10 for n in range(20))),
+        )
         self.states = np.zeros(self.jobs, np.int8)
         self._stream = np.random.default_rng(1)
 
@@ -45,9 +48,11 @@ class Moving:
         ended = self._stream.integers(0, self.jobs, 40)
         self.states[ended] = self._stream.choice([State.COMPLETED, State.FAILED], 40, p=[0.95, 0.05])
         counts = {state: int((self.states == state).sum()) for state in State}
-        progress = Progress(counts, self.jobs, 1, 1.0, 40.0, 1000.0, 64, False, (), 4, 3600.0)  # noqa: FBT003
+        progress = Progress(counts, self.jobs, 1, 1.0, 40.0, 1000.0, 64, False, (), 4, 3600.0)
         nodes = [NodeLook(f"nid{n:04d}", 64, 64, 100, 3, (2**34, 2**38)) for n in range(4)]
-        return Look(progress, self.states, nodes, [Trouble(9, "error: no luck", "r0001", "campaign retry x")], {"compute": 1.0})
+        return Look(
+            progress, self.states, nodes, [Trouble(9, "error: no luck", "r0001", "campaign retry x")], {"compute": 1.0}
+        )
 
 
 def cpu_s(pid: int) -> float:
@@ -81,9 +86,9 @@ def page(work: Path, jobs: int, seconds: float, times: int) -> list[float]:
     """Per cent of a core that the page of a run costs its coordinator: with somebody who looks, less without."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
-    path, directory = idle_config(work, "looked_at", jobs, 4, seconds=0.1), work / "campaigns" / "v1.0_looked_at"
+    path, directory = idle_config(work, "looked_at", jobs, 4, seconds=0.5), work / "campaigns" / "v1.0_looked_at"
     run, found = Run(path, directory, address), []
-    run.wait_for(40)
+    run.wait_for(20)
     for _ in range(times):
         without = share(run.process.pid, seconds)
         with looked_at(f"http://{address}/campaign"):
@@ -115,14 +120,16 @@ def terminal(jobs: int, seconds: float, times: int) -> list[float]:
 
 def measure(work: Path, *, small: bool) -> list[Figure]:
     """All figures."""
-    jobs, listed, seconds, times = (2_000, 1_000, 2.0, 1) if small else (40_000, 100_000, 20.0, 5)
-    figures = [Figure(f"the live view on a terminal, {jobs:,} jobs", terminal(jobs, seconds, times), "% of a core", at_most=1)]
+    jobs, listed, seconds, times = (2_000, 50_000, 1.0, 1) if small else (40_000, 100_000, 20.0, 5)
+    figures = [
+        Figure(f"the live view on a terminal, {jobs:,} jobs", terminal(jobs, seconds, times), "% of a core", at_most=1)
+    ]
     if shutil.which("chromium"):
         costs = page(work, jobs, seconds, times)
         figures.append(Figure(f"the page, drawn every second, {jobs:,} jobs", costs, "% of a core", at_most=3))
     path, directory = idle_config(work, "asked", listed, 2), work / "campaigns" / "v1.0_asked"
     run = Run(path, directory)
-    run.wait_for(listed // 4)
+    run.wait_for(1)
     command = (sys.executable, "-m", "campaign")
     running = [timed(*command, "status", str(directory)) for _ in range(times)]
     run.stop()

@@ -25,7 +25,6 @@ from campaign.noticing import noticed
 from campaign.opening import committing, lay_out, refuse_while_paused
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States
-from campaign.reporting import reported
 from campaign.shards import Shard
 from campaign.showing import Followers, RunScene, logged, shown, ways_in
 
@@ -120,6 +119,7 @@ def _report(plan: Plan, layout: Layout) -> None:
 def _run_followed(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
     """All steps, from a plan to a dataset, before whoever wants to follow."""
     from campaign.adapters.orders import OrderBox
+    from campaign.reporting import reported
 
     orders = OrderBox(layout.metadata)  # whatever is said from here on is said to us
     refuse_while_paused(layout)

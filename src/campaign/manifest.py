@@ -7,19 +7,20 @@ import json
 import logging
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from campaign import durable
-from campaign.adapters import provenance
 from campaign.core.model import Axis
 from campaign.crashpoints import reach
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
-from campaign.plan import Plan
-from campaign.ports import Generator
+
+if TYPE_CHECKING:
+    from campaign.plan import Plan
+    from campaign.ports import Generator
 
 logger = logging.getLogger("campaign")
 
@@ -66,6 +67,8 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
     _save_plan(plan, layout)
     reach("freeze.planned")
     durable.write_bytes(layout.config, yaml_text(document, FROZEN).encode())
+    from campaign.adapters import provenance
+
     stamp = provenance.stamp(type(generator))
     first = stamp if known is None else {key: known[key] for key in stamp if key in known}
     grown = (

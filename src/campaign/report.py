@@ -28,7 +28,7 @@ GROUPS_MAX, SIZED = 30, 100
 
 def write(plan: Plan, layout: Layout) -> Path:
     """Write the report of a campaign, from what is in its dataset; the path. UsageError where there is no dataset."""
-    dataset = open_results(layout.root, chunks=None)
+    dataset = open_results(layout.root, completed_only=False, chunks=None)
     told = account(dataset)
     groups, hidden = _groups(plan, layout, job_table(dataset)) if _failed(told) else ([], 0)
     write_report(

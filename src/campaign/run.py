@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from campaign.assemble import follow, follows
 from campaign.conduct import DEFAULT_DASHBOARD, Options, run_campaign
-from campaign.errors import CampaignError
+from campaign.guard import guarded
 from campaign.opening import read_config
-from campaign.outcome import EXIT_CODES, EXIT_DONE, EXIT_FAILURE, EXIT_RESUMABLE, Outcome, closing_words
+from campaign.outcome import EXIT_CODES, EXIT_DONE, Outcome, closing_words
 from campaign.shards import Shard
-
-logger = logging.getLogger("campaign")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,28 +79,6 @@ def command(arguments: argparse.Namespace) -> int:
     )
     print(json.dumps(outcome.to_json()) if arguments.json else closing_words(outcome))
     return outcome.exit_code
-
-
-def guarded(action: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    """Run a command; an error of ours becomes its message and its exit code."""
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    logger.setLevel(logging.INFO)
-    try:
-        return action(arguments)
-    except CampaignError as error:
-        if getattr(arguments, "json", False):
-            print(json.dumps({"error": str(error.code), "message": error.message, "action": error.action}))
-        print(f"campaign: {error}", file=sys.stderr)
-        return error.exit_code
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        print("campaign: stopped; the same command goes on", file=sys.stderr)
-        return EXIT_RESUMABLE
-    except OSError as error:
-        if isinstance(error, BrokenPipeError):
-            sys.stderr.close()
-            return EXIT_FAILURE
-        print(f"campaign: {error}\n  -> make room or permission, then try again", file=sys.stderr)
-        return EXIT_RESUMABLE
 
 
 def main(argv: Sequence[str] | None = None) -> int:

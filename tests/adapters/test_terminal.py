@@ -7,7 +7,7 @@ from scenes import Scene
 
 from campaign.adapters.terminal import LiveView, PlainView, line
 from campaign.core.model import State
-from campaign.core.times import duration
+from campaign.core.words import duration
 from campaign.ports import NodeLook, Progress, Trouble
 
 FAILURE = {

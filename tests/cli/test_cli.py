@@ -28,6 +28,10 @@ def test_help_imports_nothing_heavy():
     assert imported_by("import campaign, campaign.core.lifecycle, campaign.core.design, campaign.errors") == "[]"
 
 
+def test_a_status_imports_nothing_heavy():
+    assert imported_by("import campaign.cli.status, campaign.guard") == "[]"
+
+
 def test_the_coordinator_does_not_import_what_jobs_need():
     assert "jax" not in imported_by(
         "import campaign.run, campaign.execute, campaign.gather; from campaign.generators import find; find('galaxies')"

@@ -484,3 +484,14 @@ def test_a_paused_run_starts_nothing_and_goes_on_when_it_is_told_to(bench):
     assert len(held) > 10
     assert held[-1] - held[0] <= 4, "what was in flight, and no more"
     assert held[-1] == held[4]
+
+
+def test_what_happens_is_heard(bench):
+    run = bench("{r0000/mock_z0.500: [raise, ok]}")
+    run.go()
+    ended = [facts for event, facts in run.heard if event == "job_ended"]
+    assert len(ended) == run.plan.size + 1
+    (failed,) = [facts for facts in ended if facts["outcome"] == "failed"]
+    assert (failed["state"], failed["class"]) == ("pending", "error")
+    assert failed["retry_after_s"] > 0
+    assert [event for event, _ in run.heard if event != "job_ended"] == ["node_joined"]

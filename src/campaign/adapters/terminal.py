@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from campaign.adapters.tiles import LABEL_MAX, SIGNS, map_of
 from campaign.core.model import Axis, State
-from campaign.core.times import duration
+from campaign.core.words import duration, failure_line, size
 from campaign.ports import Look, Progress, Scene
 
 if TYPE_CHECKING:
@@ -41,35 +41,26 @@ def ended(progress: Progress) -> int:
     return sum(progress.counts[state] for state in ENDED)
 
 
-def size_words(size_bytes: float) -> str:
-    """Bytes as a person says them: `512 B`, `1.9 kB`, `2.3 TB`."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000:
-            return f"{size_bytes:.3g} {unit}"
-        size_bytes /= 1000
-    return f"{size_bytes:.3g} TB"
-
-
 @contextmanager
 def counting(things: str) -> Iterator[Callable[[int, int], None]]:
     """Show how many things, and how many bytes of them, long work has looked at, on a terminal or now and then in a log."""
     console, said = Console(stderr=True), time.monotonic()
 
-    def words(done: int, size: int) -> str:
-        return f"{done} {things}, {size_words(size)}"
+    def words(done: int, bytes_so_far: int) -> str:
+        return f"{done} {things}, {size(bytes_so_far)}"
 
     if not console.is_terminal:
 
-        def tell(done: int, size: int) -> None:
+        def tell(done: int, bytes_so_far: int) -> None:
             nonlocal said
             if time.monotonic() - said > LINE_INTERVAL_S:
                 said = time.monotonic()
-                print(words(done, size), file=sys.stderr, flush=True)
+                print(words(done, bytes_so_far), file=sys.stderr, flush=True)
 
         yield tell
         return
     with console.status(words(0, 0)) as status:
-        yield lambda done, size: status.update(words(done, size))
+        yield lambda done, bytes_so_far: status.update(words(done, bytes_so_far))
 
 
 def line(progress: Progress) -> str:
@@ -114,13 +105,6 @@ class PlainView:
 
     def _print(self, text: str) -> None:
         print(f"{time.strftime('%H:%M:%S')} {text}", file=self._stream, flush=True)
-
-
-def failure_line(failure: Mapping[str, Any]) -> str:
-    """One failed attempt in a line."""
-    return (
-        f"{failure['name']} attempt {failure['attempt']} {failure['outcome']}: [{failure['code']}] {failure['message']}"
-    )
 
 
 class LiveView:

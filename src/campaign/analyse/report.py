@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -77,7 +77,7 @@ class Account:
 
 
 def account(dataset: xarray.Dataset) -> Account:
-    """The account of a campaign; `dataset` as `campaign.open_results` gives it, with measurements of other than completed jobs masked."""
+    """The account of a campaign; `dataset` as it is stored, in memory or not (masking it in xarray would import half of Dask)."""
     status = dataset["status"]
     states: npt.NDArray[np.int8] = status.to_numpy().astype(np.int8)
     duration = dataset["duration"].to_numpy().astype(np.float64)
@@ -95,7 +95,7 @@ def account(dataset: xarray.Dataset) -> Account:
         ]
     return Account(
         states=flat, counts=_counts(flat), rate=_rate(flat, start, seconds), along=str(along or ""), rows=rows,
-        nodes=_nodes(np.asarray(dataset["node"].to_numpy().reshape(-1).tolist(), str), flat, seconds), measured=[*_measured(dataset)],
+        nodes=_nodes(np.asarray(dataset["node"].to_numpy().reshape(-1).tolist(), str), flat, seconds), measured=[*_measured(dataset, states == State.COMPLETED)],
         products=int((dataset["product"].to_numpy() != "").sum()),
     )  # fmt: skip
 
@@ -159,13 +159,15 @@ def _rate(
     return Rate(began.astype("datetime64[ms]").item().replace(tzinfo=UTC), (edges[1:] + edges[:-1]) / 2, done, failed)
 
 
-def _measured(dataset: xarray.Dataset) -> Any:
+def _measured(dataset: xarray.Dataset, completed: npt.NDArray[np.bool_]) -> Iterator[Measured]:
     jobs = dataset["status"].dims
     for name, values in dataset.data_vars.items():
         if values.attrs.get("campaign_role") != "measurement" or values.dtype.kind not in "fiu":
             continue
         inner = tuple(length for dim, length in values.sizes.items() if dim not in jobs)
-        found = values.to_numpy().astype(np.float64) if not inner else np.zeros(0)  # arrays may be many times as large
+        found = (
+            values.to_numpy()[completed].astype(np.float64) if not inner else np.zeros(0)
+        )  # arrays may be far larger
         there = found[np.isfinite(found)]
         told = [float(there.min()), float(there.mean()), float(there.max())] if there.size else [None] * 3
         yield Measured(

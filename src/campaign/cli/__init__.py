@@ -85,6 +85,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verbatim and verb not in TAKE_THE_REST:
         parser.error(f"campaign {verb} takes nothing after --")
     parsed.options = tuple(verbatim)
-    from campaign.run import guarded
+    from campaign.guard import guarded
 
     return guarded(parsed.action, parsed)

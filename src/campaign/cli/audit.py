@@ -6,8 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from campaign.adapters.terminal import counting, size_words
+from campaign.adapters.terminal import counting
 from campaign.cli.status import find_campaign
+from campaign.core.words import size
 from campaign.examine import audit_campaign
 from campaign.outcome import EXIT_DONE, EXIT_FOUND
 
@@ -36,7 +37,7 @@ def command(arguments: argparse.Namespace) -> int:
     print(f"  {found.total} jobs = {counted}")
     print(f"  {found.artifacts} artifacts hold {found.records} records")
     how = "with their checksums" if found.hashed else "with their sizes (--hash compares checksums)"
-    print(f"  {found.products} products are there {how}, {size_words(found.products_bytes)}")
+    print(f"  {found.products} products are there {how}, {size(found.products_bytes)}")
     for entry in found.quarantined[:SHOWN]:
         print(f"  in quarantine: {entry['file']}: {entry['why']}")
     if found.sound:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from campaign.assemble import find_place
 from campaign.core.lifecycle import estimate
-from campaign.core.times import duration
+from campaign.core.words import duration
 from campaign.layout import Layout
 from campaign.opening import read_config
 from campaign.outcome import EXIT_DONE

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from campaign.core.words import duration, failure_line
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
-from campaign.opening import read_config
 from campaign.outcome import EXIT_DONE
 from campaign.status import Status, read_status
 
@@ -77,13 +77,13 @@ def find_campaign(path: Path) -> Layout:
     """The directory of the campaign that a path names: itself, or what its YAML says."""
     if path.is_dir():
         return Layout(path.absolute())
+    from campaign.opening import read_config
+
     return Layout(Path(read_config(path)[0].directory))
 
 
 def words(status: Status, *, verbose: bool = False) -> str:
     """A status as a person reads it."""
-    from campaign.core.times import duration
-
     done = status.counts.get("completed", 0)
     told = [f"{status.version} {status.name}  {status.directory}", f"  {done} of {status.total} completed"]
     told += [f"  {n:>9} {word}" for word, n in status.counts.items()]
@@ -110,8 +110,6 @@ def words(status: Status, *, verbose: bool = False) -> str:
 
 def _failures(status: Status, *, verbose: bool) -> list[str]:
     """What failed lately: in groups where a coordinator tells of them, one by one otherwise."""
-    from campaign.adapters.terminal import failure_line
-
     if not status.failures:
         return []
     if status.live is not None and status.live["troubles"] and not verbose:

@@ -6,7 +6,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from campaign.core.model import State
-from campaign.core.times import duration
+from campaign.core.words import duration, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
@@ -19,7 +19,7 @@ PALETTE = {
     State.FAILED: ("#d55e00", "#d55e00"),
     State.TIMEOUT: ("#cc79a7", "#cc79a7"),
     State.MISSING_INPUT: ("#f0e442", "#f0e442"),
-    State.CANCELLED: ("#6a6a6a", "#a0a0a0"),
+    State.CANCELLED: ("#6a6a6a", "#808080"),
 }
 """Colour of each state on a light and on a dark page: those of Okabe and Ito (2008), which people of any colour vision can tell apart."""
 
@@ -46,12 +46,3 @@ def template(name: str) -> Template:
 def render(name: str, **values: Any) -> str:
     """A template filled in."""
     return template(name).render(**values)
-
-
-def size(number: float) -> str:
-    """Bytes as a person says them, in powers of 1024."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.3g} {unit}"
-        number /= 1024
-    return f"{number:.3g} TiB"

@@ -1,0 +1,34 @@
+"""Times, sizes and failures as a person says them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds as a person says them: `42 s`, `3 min 05 s`, `2 h 10 min`; a dash where they are not known."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(number: float) -> str:
+    """Bytes as a person says them, in powers of 1024: `512 B`, `1.9 KiB`, `2.3 TiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number:.3g} {unit}"
+        number /= 1024
+    return f"{number:.3g} TiB"
+
+
+def failure_line(failure: Mapping[str, Any]) -> str:
+    """One failed attempt in a line."""
+    return (
+        f"{failure['name']} attempt {failure['attempt']} {failure['outcome']}: [{failure['code']}] {failure['message']}"
+    )
