@@ -66,7 +66,8 @@ def test_a_run_is_seen_from_elsewhere(scripted_yaml, directory):
     _, err = run.communicate(timeout=60)
     assert run.returncode == 3
     assert f"Dask dashboard: http://{address}/campaign" in err
-    out = seen + watching.communicate(timeout=60)[0]
+    out = seen + watching.stdout.read()
+    watching.communicate(timeout=60)
     assert "2 slots on 1 node" in out
     assert out.rstrip().splitlines()[-1].startswith("next: campaign run")
     assert json.loads(campaign("status", directory, "--json")[1])["slots"] is None
