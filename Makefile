@@ -3,6 +3,7 @@
 # make mpio         an h5py that several ranks write with, in an environment of its own; its tests run where it is there
 # make torture      40,000 jobs under kill -9, for most of an hour
 # make reliability  the table of faults in docs/reliability.md, made of the tests that passed
+# make pictures     the pictures of README and docs, from a run that is looked at; needs Chromium
 # make bench        docs/performance.md, measured on this machine; takes about an hour
 
 VENV ?= .venv
@@ -12,7 +13,7 @@ TESTABLE = $(VENV)/.installed-galaxies-mpi-test
 OTHER_PYTHONS ?= 3.12 3.13
 
 .DEFAULT_GOAL = help
-.PHONY: help quickstart test check fast programs mpio others bench torture reliability schema clean
+.PHONY: help pictures quickstart test check fast programs mpio others bench torture reliability schema clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -65,6 +66,9 @@ torture: $(TESTABLE)
 
 reliability: $(TESTABLE) programs
 	$(BIN)/python -m pytest -q -m fault --reliability
+
+pictures: $(TESTABLE) programs
+	$(BIN)/python docs/pictures/make.py
 
 schema: $(READY)
 	$(BIN)/campaign validate --schema > configs/campaign.schema.json

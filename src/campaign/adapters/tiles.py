@@ -15,8 +15,8 @@ from campaign.core.mosaic import Mosaic, mosaic
 SIGNS = {
     State.PENDING: (".", "bright_black"),
     State.QUEUED: (":", "bright_black"),
-    State.RUNNING: (">", "cyan"),
-    State.COMPLETED: ("#", "blue"),
+    State.RUNNING: (">", "bright_cyan"),
+    State.COMPLETED: ("#", "bright_blue"),
     State.FAILED: ("X", "bold yellow"),
     State.TIMEOUT: ("T", "bold magenta"),
     State.MISSING_INPUT: ("?", "yellow"),
