@@ -44,12 +44,12 @@ def pytest_sessionfinish(session, exitstatus):
     """docs/reliability.md shows exactly the faults whose tests passed, where all of them ran."""
     passed = session.config.stash.get(SHOWN, {})
     wanted = dict.fromkeys(row for item in session.items for row in reliability.rows_of(item))
-    if session.config.getoption("--reliability") and exitstatus == 0 and passed.keys() == wanted.keys():
+    options = session.config.option
+    unselected = session.config.args_source is session.config.ArgsSource.TESTPATHS and not options.keyword
+    if options.reliability and unselected and exitstatus == 0 and passed.keys() == wanted.keys():
         reliability.write(sorted(passed))
         return
-    whole = session.config.args_source is session.config.ArgsSource.TESTPATHS and not (
-        session.config.option.keyword or session.config.option.markexpr or session.shouldfail or session.shouldstop
-    )
+    whole = unselected and not (options.markexpr or session.shouldfail or session.shouldstop)
     shown = set(reliability.shown())
     if not passed.keys() <= shown or (whole and not shown <= wanted.keys()):
         session.exitstatus = 1
