@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -89,36 +89,34 @@ def read_truth(plan: Plan, artifacts: Artifacts) -> Truth:
     return truth
 
 
+FAILED = frozenset({State.FAILED, State.TIMEOUT, State.MISSING_INPUT})
+
+
 def products_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[tuple[int, Product]]:
     """(job, product) of every product that a completed job stands for."""
-    for number in artifacts.numbers():
-        try:
-            records: Sequence[Record] = plan.own(artifacts.read(number).records)
-        except FormatError:
-            continue
-        for record in records:
-            row = table.row(record.job)
-            if row.state is State.COMPLETED and (record.attempt, record.batch) == (row.attempt, row.batch):
-                for product in record.products:
-                    yield record.job, product
-
-
-FAILED = frozenset({State.FAILED, State.TIMEOUT, State.MISSING_INPUT})
+    for record in _standing(plan, artifacts, table, artifacts.numbers(), {State.COMPLETED}):
+        for product in record.products:
+            yield record.job, product
 
 
 def failures_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[Record]:
     """The record by which each job that has failed, timed out or lacks its input is so; reads only the batches that hold them."""
     concerned = set(np.unique(table.batch[np.isin(table.state, [int(state) for state in FAILED])]).tolist())
-    for number in artifacts.numbers():
-        if number not in concerned:
-            continue
+    return _standing(plan, artifacts, table, (n for n in artifacts.numbers() if n in concerned), FAILED)
+
+
+def _standing(
+    plan: Plan, artifacts: Artifacts, table: JobTable, numbers: Iterable[int], states: Collection[State]
+) -> Iterator[Record]:
+    """Records in some artifacts by which jobs are in one of `states`."""
+    for number in numbers:
         try:
             records: Sequence[Record] = plan.own(artifacts.read(number).records)
         except FormatError:
             continue
         for record in records:
             row = table.row(record.job)
-            if row.state in FAILED and (record.attempt, record.batch) == (row.attempt, row.batch):
+            if row.state in states and (record.attempt, record.batch) == (row.attempt, row.batch):
                 yield record
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
@@ -93,9 +94,13 @@ class Product:
     sha256: str
 
 
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Characters that would make a terminal do something, without the ends of lines and tabulators."""
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an attempt did not complete."""
+    """Why an attempt did not complete, in words that a terminal shows as they are."""
 
     error_class: str  # name of the exception's class, or of the signal
     code: str  # errors.Code
@@ -104,6 +109,11 @@ class Failure:
     phase: str = ""  # prepare, generate, verify
     transient: bool = True  # whether another attempt may help
     blames_job: bool = True  # False when the infrastructure is at fault
+
+    def __post_init__(self) -> None:
+        for name in ("error_class", "message", "traceback"):
+            shown = CONTROL.sub(lambda found: repr(found[0])[1:-1], getattr(self, name))
+            object.__setattr__(self, name, shown)
 
 
 @dataclass(frozen=True, slots=True)
