@@ -270,7 +270,7 @@ def _is_plain(value: Any, dtype: str) -> bool:
     """Whether a measurement is what it is declared as without conversion."""
     if type(value) is int:
         return dtype == "i8" and value in INT64
-    return (type(value) is float and dtype == "f8") or (type(value) is str and dtype == "str")
+    return (type(value) is float and dtype == "f8") or (type(value) is str and dtype == "str" and value.isascii())
 
 
 def _converted(value: npt.NDArray[Any], dtype: str) -> Any:
@@ -278,6 +278,7 @@ def _converted(value: npt.NDArray[Any], dtype: str) -> Any:
     if dtype == "str":
         if value.dtype.kind not in "UT":
             raise TypeError(f"{value.dtype} is not text")
+        "".join(value.reshape(-1).tolist()).encode()  # ValueError for half a character, which no file takes
         return value
     target = np.dtype(dtype)
     allowed = "iufb" if target.kind == "f" else "iub"

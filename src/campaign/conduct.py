@@ -21,11 +21,11 @@ from campaign.core.model import Config, Order, Record, State
 from campaign.errors import Code, StoppedError, UsageError
 from campaign.garbage import collecting_seldom
 from campaign.layout import Layout
-from campaign.noticing import noticed
+from campaign.noticing import Noticing, noticed
 from campaign.opening import committing, lay_out, refuse_while_paused
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States
-from campaign.shards import Shard
+from campaign.shards import Shard, live_shards
 from campaign.showing import Followers, RunScene, logged, shown, ways_in
 
 if TYPE_CHECKING:
@@ -96,14 +96,16 @@ def run_campaign(config: Config, generator: Generator, options: Options = Option
 
 def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
     """All steps, from a plan to a dataset, and the report of what came of them."""
-    try:
-        outcome = _run_followed(plan, generator, layout, options)
-    except StoppedError:
-        _report(plan, layout)
-        raise
-    if outcome.attempts_now or not layout.report.exists():
-        _report(plan, layout)
-    return outcome
+    shard = "" if options.shard is None else options.shard.name
+    with noticed(plan.config, SystemClock(), shard, lambda: bool(live_shards(layout).keys() - {shard})) as noticing:
+        try:
+            outcome = _run_followed(plan, generator, layout, options, noticing)
+        except StoppedError:
+            _report(plan, layout)
+            raise
+        if outcome.attempts_now or not layout.report.exists():
+            _report(plan, layout)
+        return outcome if noticing is None else noticing.end(outcome)
 
 
 def _report(plan: Plan, layout: Layout) -> None:
@@ -116,7 +118,9 @@ def _report(plan: Plan, layout: Layout) -> None:
         logger.warning("the report can't be written: %s: %s", type(error).__name__, error)
 
 
-def _run_followed(plan: Plan, generator: Generator, layout: Layout, options: Options) -> Outcome:
+def _run_followed(
+    plan: Plan, generator: Generator, layout: Layout, options: Options, noticing: Noticing | None
+) -> Outcome:
     """All steps, from a plan to a dataset, before whoever wants to follow."""
     from campaign.adapters.orders import OrderBox
     from campaign.reporting import reported
@@ -127,7 +131,6 @@ def _run_followed(plan: Plan, generator: Generator, layout: Layout, options: Opt
     clock = SystemClock()
     with (
         reported(plan.config, own, even_if_held=options.even_if_held) as told,
-        noticed(plan.config, clock) as noticing,
         logged(own, clock) as log,
     ):
         outside = Outside(orders, Followers(log, *([noticing] if noticing is not None else [])))
@@ -136,7 +139,7 @@ def _run_followed(plan: Plan, generator: Generator, layout: Layout, options: Opt
         else:
             outcome = told(_run_alone(plan, generator, own, options, outside))
         log.hear("run_ended", exit_code=outcome.exit_code, counts=outcome.counts, reason=outcome.reason)
-        return outcome if noticing is None else noticing.end(outcome)
+        return outcome
 
 
 def _run_alone(plan: Plan, generator: Generator, layout: Layout, options: Options, outside: Outside) -> Outcome:

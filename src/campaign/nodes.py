@@ -14,6 +14,9 @@ from campaign.ports import Clock, Cluster, NodeLook
 
 logger = logging.getLogger("campaign")
 
+WORDS_MAX = 200
+"""Characters of what is told of a node that is gone."""
+
 NODES_PATIENCE_S = 60.0
 """How long a run that no node can serve waits for one."""
 
@@ -29,6 +32,7 @@ class Nodes:
         self._begin_s = clock.monotonic_s()
         self._put_aside: set[str] = set()
         self._gone: dict[str, tuple[Node, str]] = {}  # nodes that left -> why
+        self._given_back: set[str] = set()
         self._losses: Counter[str] = Counter()
         self._unservable_since: float | None = None
 
@@ -52,6 +56,7 @@ class Nodes:
         if node.name in self._put_aside:
             return
         self._gone.pop(node.name, None)
+        self._given_back.discard(node.name)
         self._dispatcher.join(node)
         self._time.join(node.name, self._clock.monotonic_s())
         if self.count == self._hoped_for:
@@ -60,6 +65,7 @@ class Nodes:
 
     def lose(self, name: str, why: str = "lost", *, expected: bool = False) -> None:
         """A node is gone: what ran on it, or on slots that it was part of, is ended and runs again, unblamed."""
+        expected = expected or name in self._given_back
         self._time.leave(name, self._clock.monotonic_s())
         self._health.forget([name])
         node = self._dispatcher.slots.nodes.get(name)
@@ -85,7 +91,7 @@ class Nodes:
                 return why
             self._put_aside.add(node)
             logger.warning("node %s is put aside: %s", node, why)
-            self.lose(node, f"put aside: {why}")
+            self.lose(node, f"put aside: {why.splitlines()[0][:WORDS_MAX]}")
         return ""
 
     def missing(self, *, busy: bool) -> str:
@@ -105,4 +111,5 @@ class Nodes:
         """Release nodes for which no job is left, as long as some other one is."""
         idle = self._dispatcher.slots.idle_nodes()
         if idle and len(idle) < self.count:
+            self._given_back.update(idle)
             self._cluster.release(idle)

@@ -18,8 +18,17 @@ LOOK_S = 5.0
 class Noticing:
     """Implements `ports.Audience`: what a run shows, and how it ended, as notices."""
 
-    def __init__(self, config: Config, clock: Clock, send: Callable[[dict[str, str]], None]) -> None:
-        self._config, self._clock, self._send = config, clock, send
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        send: Callable[[dict[str, str]], None],
+        who: str = "",
+        others: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`who` names us among several allocations on one campaign, `others` says whether any of the others is still at work."""
+        self._config, self._clock, self._send, self._others = config, clock, send, others
+        self._who = f"{who}: " if who else ""
         assert config.notify is not None
         self._watch = Watch(config.notify.rules, clock.monotonic_s())
         self._next_s = 0.0
@@ -40,6 +49,8 @@ class Noticing:
         """Look at a run that has ended, and give back how."""
         counts = ", ".join(f"{number} {word}" for word, number in outcome.counts.items())
         if outcome.exit_code != EXIT_RESUMABLE:
+            if self._others():
+                return outcome  # the last of them tells
             kind = Kind.FINISHED
         else:
             kind = Kind.WALLTIME if outcome.reason == "walltime" else Kind.STOPPED
@@ -55,21 +66,23 @@ class Noticing:
     def _tell(self, alerts: list[Alert]) -> None:
         for alert in alerts:
             self._send({
-                "kind": str(alert.kind), "words": alert.words, "campaign": f"{self._config.version} {self._config.name}",
+                "kind": str(alert.kind), "words": f"{self._who}{alert.words}", "campaign": f"{self._config.version} {self._config.name}",
                 "directory": self._config.directory,
             })  # fmt: skip
 
 
 @contextlib.contextmanager
-def noticed(config: Config, clock: Clock) -> Iterator[Noticing | None]:
-    """Watch a run; None where nobody wants to be told."""
+def noticed(
+    config: Config, clock: Clock, who: str = "", others: Callable[[], bool] = lambda: False
+) -> Iterator[Noticing | None]:
+    """Watch a run; None where nobody wants to be told. `who` and `others` are those of `Noticing`."""
     if config.notify is None:
         yield None
         return
     from campaign.adapters.notices import Notifier
 
-    with contextlib.closing(Notifier(config.notify.command, config.notify.urls)) as notifier:
-        noticing = Noticing(config, clock, notifier.send)
+    with contextlib.closing(Notifier(config.notify.command, config.notify.urls_file)) as notifier:
+        noticing = Noticing(config, clock, notifier.send, who, others)
         try:
             yield noticing
         except BaseException as error:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from campaign import manifest
 from campaign.adapters import provenance
@@ -16,14 +17,12 @@ from campaign.analyse.results import open_results
 from campaign.analyse.triage import grouped, retry_command, what
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import State
+from campaign.errors import FormatError
 from campaign.layout import Layout
 from campaign.plan import Plan
 
-if TYPE_CHECKING:
-    import xarray
-
-GROUPS_MAX, SIZED = 30, 100
-"""Groups of failures that are shown, and products whose size is looked at."""
+GROUPS_MAX, SIZED = 30, 10
+"""Groups of failures that are shown, and batches that tell the sizes of products."""
 
 
 def write(plan: Plan, layout: Layout) -> Path:
@@ -34,9 +33,9 @@ def write(plan: Plan, layout: Layout) -> Path:
     write_report(
         layout.report,
         title=f"{plan.config.version} {plan.config.name}", description=dataset.attrs.get("description", ""),
-        made=provenance.now(), directory=str(layout.root), account=told, map=map_figure(told.states, plan.grid.axes),
+        made=provenance.now(), directory=str(layout.root), here=shlex.quote(str(layout.root)), account=told, map=map_figure(told.states, plan.grid.axes),
         rate=_chart(told.rate) if told.rate is not None else None, groups=groups, hidden=hidden,
-        product_bytes=_product_bytes(dataset, layout), pictures=pictures(layout.root / "qa" / "summary_plots"),
+        product_bytes=_product_bytes(plan, layout), pictures=pictures(layout.root / "qa" / "summary_plots"),
         manifest=manifest.read(layout), configuration=layout.config.read_text(),
     )  # fmt: skip
     return layout.report
@@ -65,11 +64,13 @@ def _groups(plan: Plan, layout: Layout, table: JobTable) -> tuple[list[dict[str,
     return shown, max(len(groups) - GROUPS_MAX, 0)
 
 
-def _product_bytes(dataset: xarray.Dataset, layout: Layout) -> float | None:
-    """Mean size of some of the products; None where there are none."""
-    names = [str(name) for name in dataset["product"].to_numpy().reshape(-1).tolist() if name]
-    sizes = []
-    for name in names[:: max(len(names) // SIZED, 1)][:SIZED]:
-        with contextlib.suppress(OSError):
-            sizes.append(layout.inside(name).stat().st_size)
+def _product_bytes(plan: Plan, layout: Layout) -> float | None:
+    """Mean size of what a completed job made, as some of the batches tell; None where nothing was made."""
+    store = ArtifactStore(layout.root)
+    numbers = list(store.numbers())
+    sizes: list[int] = []
+    for number in numbers[:: max(len(numbers) // SIZED, 1)][:SIZED]:
+        with contextlib.suppress(FormatError):
+            records = plan.own(store.read(number).records)
+            sizes += [sum(product.size_bytes for product in one.products) for one in records if one.products]
     return sum(sizes) / len(sizes) if sizes else None

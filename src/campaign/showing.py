@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
+import shlex
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
@@ -18,6 +22,8 @@ from campaign.layout import Layout
 from campaign.plan import Plan
 from campaign.ports import Audience, Clock, Look, NodeLook, Progress, Trouble
 from campaign.tally import first_line
+
+logger = logging.getLogger("campaign")
 
 LOOK_S, GROUPED_S = 0.4, 3.0
 """How long a look, and the groups of failures in it, are good for."""
@@ -71,7 +77,7 @@ class RunScene:
         last = self._last_failure(job)
         if last is not None:
             told.append(f"attempt {last.attempt} on {last.node}: {first_line(last.failure)}")
-        return [*told, f"more: campaign logs {plan.config.directory} {plan.name(job)}"]
+        return [*told, f"more: campaign logs {shlex.quote(plan.config.directory)} {shlex.quote(plan.name(job))}"]
 
     def _nodes(self) -> list[NodeLook]:
         return sorted(self._execution.nodes(), key=lambda node: (bool(node.gone), node.name))
@@ -85,7 +91,9 @@ class RunScene:
         tally = self._execution.tally
         failures = tally.ended - tally.completed
         if failures != ended and (now >= made_s + GROUPED_S or not troubles):
-            groups = grouped(tally.failed, self._plan.grid.parameters)[:TROUBLES]
+            states = self._execution.states()
+            latest = {record.job: record for record in tally.failed if states[record.job] != State.COMPLETED}
+            groups = grouped(latest.values(), self._plan.grid.parameters)[:TROUBLES]
             here = self._plan.config.directory
             troubles = [Trouble(len(g.jobs), what(g), g.example.name, retry_command(g, here)) for g in groups]
             self._troubles = now, failures, troubles
@@ -93,20 +101,27 @@ class RunScene:
 
 
 class Followers:
-    """Implements `ports.Audience` for several."""
+    """Implements `ports.Audience` for several. One that raises is told nothing more: whoever follows a run does not end it."""
 
     def __init__(self, *followers: Audience) -> None:
-        self._followers = followers
+        self._followers = list(followers)
 
     def observe(self, progress: Progress) -> None:
         """Let each hear how far it is."""
-        for follower in self._followers:
-            follower.observe(progress)
+        for follower in list(self._followers):
+            self._tell(follower, follower.observe, progress)
 
     def hear(self, event: str, **facts: object) -> None:
         """Let each hear of something that happened."""
-        for follower in self._followers:
-            follower.hear(event, **facts)
+        for follower in list(self._followers):
+            self._tell(follower, partial(follower.hear, event), **facts)
+
+    def _tell(self, follower: Audience, tell: Callable[..., None], *what: object, **facts: object) -> None:
+        try:
+            tell(*what, **facts)
+        except Exception as error:  # noqa: BLE001 - a full disk under standard error, whatever a view trips over
+            self._followers.remove(follower)
+            logger.warning("%s is not told any more: %s: %s", type(follower).__name__, type(error).__name__, error)
 
 
 @contextlib.contextmanager
@@ -119,9 +134,14 @@ def shown(scene: RunScene, layout: Layout, clock: Clock, *, plain: bool, metrics
     with contextlib.ExitStack() as stack:
         if metrics:
             stack.enter_context(exported(scene))
-        stack.callback(layout.progress.unlink, missing_ok=True)
+        stack.callback(_forget, layout.progress)
         with view_for(scene, plain=plain) as view:
             yield Followers(ProgressFile(layout.progress, clock, scene), view)
+
+
+def _forget(snapshot: Path) -> None:
+    with contextlib.suppress(OSError):
+        snapshot.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,10 +11,12 @@ from typing import Any
 from campaign import manifest
 from campaign.adapters import ledger, orders
 from campaign.adapters.lock import holder, holders
+from campaign.adapters.progress import read_snapshot, snapshot, together
 from campaign.core.lifecycle import TERMINAL
 from campaign.core.model import Order, State
 from campaign.errors import Code, FormatError
 from campaign.layout import Layout
+from campaign.ports import Look
 
 LIVE = ("elapsed_s", "allocation_left_s", "slots", "nodes", "phases_s", "troubles", "memory_bytes")
 """What only a running coordinator tells."""
@@ -43,7 +44,7 @@ class Status:
         default_factory=dict
     )  # allocations that share it now: name -> holder
 
-    live: Mapping[str, Any] | None = None  # the snapshot of a running coordinator
+    live: Look | None = None  # what the coordinators at work see
 
     @property
     def runs(self) -> bool:
@@ -65,8 +66,12 @@ class Status:
             "failures": [dict(f) for f in self.failures],
             "queue": [dict(job) for job in self.queue],
             "shards": {name: dict(who) for name, who in self.shards.items()},
-            **{name: self.live.get(name) if self.live is not None else None for name in LIVE},
+            **self._seen(),
         }
+
+    def _seen(self) -> dict[str, Any]:
+        seen = snapshot(self.live) if self.live is not None else {}
+        return {name: seen.get(name) for name in LIVE}
 
 
 def read_status(layout: Layout) -> Status:
@@ -74,11 +79,11 @@ def read_status(layout: Layout) -> Status:
     known = manifest.read(layout)
     shards = holders(layout.metadata, "shard-*.lock")
     held = _coordinator(layout, patient=bool(shards))
-    snapshot = _snapshot(layout) if held is not None else None
+    live = _live(layout, held, shards, known["jobs"])
     rate = remaining = None
-    if snapshot is not None:
-        counts, failures = snapshot["counts"], snapshot["failures"]
-        rate, remaining = snapshot["rate_per_s"], snapshot["remaining_s"]
+    if live is not None:
+        counts, failures = {s.word: n for s, n in live.progress.counts.items()}, list(live.progress.failures)
+        rate, remaining = live.progress.rate_per_s, live.progress.remaining_s
     elif held is None and layout.ledger.exists():
         seen = ledger.view(layout.ledger, known["jobs"])
         counts, failures = {s.word: n for s, n in seen.counts.items()}, list(seen.failures)
@@ -105,8 +110,19 @@ def read_status(layout: Layout) -> Status:
         paused=_paused(layout),
         queue=queued_jobs(layout),
         shards=shards,
-        live=snapshot,
+        live=live,
     )
+
+
+def _live(
+    layout: Layout, held: Mapping[str, Any] | None, shards: Mapping[str, Mapping[str, Any]], jobs: int
+) -> Look | None:
+    """What the coordinators that are at work see together; None where none has told yet."""
+    places = [(Layout(layout.root, name).progress, who) for name, who in shards.items()]
+    if held is not None:
+        places.append((layout.progress, held))
+    looks = [look for path, who in places if (look := read_snapshot(path, who, jobs)) is not None]
+    return together(looks) if looks else None
 
 
 def _coordinator(layout: Layout, *, patient: bool) -> dict[str, Any] | None:
@@ -162,11 +178,3 @@ def _some_products(catalogs: Path, limit: int = 100) -> list[Path]:
         if len(found) == limit:
             break
     return found
-
-
-def _snapshot(layout: Layout) -> dict[str, Any] | None:
-    try:
-        snapshot: dict[str, Any] = json.loads(layout.progress.read_text())
-    except (OSError, ValueError):
-        return None
-    return snapshot if "states" in snapshot else None  # or it is that of another version

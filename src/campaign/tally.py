@@ -96,6 +96,7 @@ class Tally:
 
     def rate_per_s(self, now_s: float) -> float:
         """Attempts that ended, over the last minutes."""
+        self._forget_before(now_s - RATE_WINDOW_S)
         span = min(self.elapsed_s(now_s), RATE_WINDOW_S)
         return len(self._ends) / span if span > 0 else 0.0
 

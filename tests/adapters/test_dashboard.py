@@ -112,3 +112,22 @@ def test_forgotten_moments_of_the_rate_are_drawn_no_more():
     scene.rates = [(1.0, 2.0), (3.0, 4.0)]
     redraw(scene, tick)
     assert find("rates").data["elapsed_s"] == [1.0, 3.0]
+    scene.rates = [(1.0, 2.0), (5.0, 1.0), (9.0, 3.0)]  # looked at so seldom that others have come since
+    redraw(scene, tick)
+    assert find("rates").data["elapsed_s"] == [1.0, 5.0, 9.0]
+
+
+def test_hovering_names_the_values_of_a_tile():
+    _, find, tick = drawn(Scene((Axis("case", tuple(range(2500))), Axis("b", ("x", "y", "z")))))
+    across, down = (find("hover").formatters[name].args for name in ("$x", "$y"))
+    assert (across["first"], across["each"], across["labels"][:2], across["labels"][-1]) == (
+        0,
+        3,
+        ["0 to 2", "3 to 5"],
+        "2499",
+    )
+    assert (down["first"], down["each"], down["labels"]) == (0, 1, ["z", "y", "x"])
+    find("map").x_range.update(start=600.0, end=700.0)
+    tick()
+    across = find("hover").formatters["$x"].args
+    assert (across["first"], across["each"], across["labels"][0]) == (600, 1, "600")

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import os
+import socket
 
 import numpy as np
 from prometheus_client import REGISTRY, generate_latest
@@ -10,9 +12,10 @@ from scenes import Scene
 
 from campaign.adapters.eventlog import EventLog
 from campaign.adapters.metrics import exported
-from campaign.adapters.progress import ProgressFile, look_of
-from campaign.core.model import State
+from campaign.adapters.progress import ProgressFile, look_of, read_snapshot, together
+from campaign.core.model import Axis, State
 from campaign.ports import NodeLook, Trouble
+from campaign.showing import Followers
 
 
 def test_a_snapshot_tells_what_was_seen(tmp_path, clock):
@@ -32,6 +35,47 @@ def test_a_snapshot_tells_what_was_seen(tmp_path, clock):
     clock.seconds += 10
     file.observe(seen.progress)
     assert (tmp_path / "progress.json").exists()
+
+
+def test_a_snapshot_of_somebody_else_or_of_other_jobs_tells_nothing(tmp_path, clock):
+    scene, path = Scene(), tmp_path / "progress.json"
+    ProgressFile(path, clock, scene).observe(scene.look().progress)
+    me = {"host": socket.gethostname(), "pid": os.getpid()}
+    assert (read_snapshot(path, me, scene.states.size).states == scene.states).all()
+    assert read_snapshot(path, me | {"pid": 1}, scene.states.size) is None
+    assert read_snapshot(path, me, scene.states.size + 1) is None
+    for spoilt in ("{", "[]", json.dumps(json.loads(path.read_text()) | {"nodes": [{"name": "x"}]})):
+        path.write_text(spoilt)
+        assert read_snapshot(path, me, scene.states.size) is None
+
+
+def test_allocations_that_share_a_campaign_are_seen_together():
+    one, other = Scene((Axis("a", tuple(range(6))),)), Scene((Axis("a", tuple(range(6))),))
+    one.states[:] = [3, 2, 0, 1, 1, 1]  # what is not its own is queued there
+    other.states[:] = [1, 1, 1, 3, 4, 0]
+    look = together([one.look(), other.look()])
+    assert look.states.tolist() == [3, 2, 0, 3, 4, 0]
+    assert look.progress.counts[State.COMPLETED] == 2
+    assert (look.progress.slots, look.progress.nodes, look.progress.rate_per_s) == (128, 2, 1.0)
+    assert look.progress.remaining_s == 3.0
+    assert together([one.look()]).states.tolist() == one.states.tolist()
+
+
+def test_whoever_follows_a_run_does_not_end_it(caplog, tmp_path, clock):
+    class Raises:
+        def observe(self, progress):
+            raise BrokenPipeError("nobody reads")
+
+        def hear(self, event, **facts):
+            raise AssertionError("is told nothing more")
+
+    log = EventLog(tmp_path / "events.jsonl", clock)
+    followers = Followers(Raises(), log)
+    followers.observe(Scene().look().progress)
+    followers.hear("order", order="stop")
+    log.write()
+    assert json.loads((tmp_path / "events.jsonl").read_text())["event"] == "order"
+    assert caplog.text.count("Raises is not told any more: BrokenPipeError: nobody reads") == 1
 
 
 def metrics():

@@ -35,6 +35,8 @@ def test_the_latest_pictures_are_taken(tmp_path):
     for n, name in enumerate(("old.png", "new.jpg", "words.txt", "large.png")):
         (tmp_path / name).write_bytes(b"x" * (PICTURE_BYTES_MAX + 1 if name == "large.png" else 3))
         os.utime(tmp_path / name, (n, n))
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "directory.png").mkdir()
     assert [picture["name"] for picture in pictures(tmp_path)] == ["new.jpg", "old.png"]
     assert pictures(tmp_path / "none") == []
 

@@ -46,6 +46,13 @@ def test_too_many_failures(counts, expected):
     assert told(Watch(Rules(failure_rate=0.1), 0.0), sight(1, **counts), 1) == expected
 
 
+def test_what_failed_before_the_run_is_not_told_again():
+    watch = Watch(Rules(failure_rate=0.1), 0.0)
+    assert told(watch, sight(0, failed=40, completed=60), 1) == []
+    assert told(watch, sight(20, failed=40, completed=80), 2) == []
+    assert told(watch, sight(25, failed=45, completed=80), 3) == ["failing"]
+
+
 def test_only_what_is_wanted_is_told():
     watch = Watch(Rules(kinds=frozenset({Kind.FINISHED}), stalled_s=1), 0.0)
     assert told(watch, sight(0, pending=5, failed=50), 100) == []

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 from campaign.core.model import Failure
 
 
-@given(st.text())
+@given(st.text(st.characters(exclude_categories=())))
 def test_words_of_a_failure_move_no_terminal(text):
     shown = Failure(text, "generator.raised", text, traceback=text)
     for words in (shown.error_class, shown.message, shown.traceback):
+        assert words.encode().decode() == words
         assert all(
             character in "\n\t" or not (ord(character) < 32 or 127 <= ord(character) < 160) for character in words
         )

@@ -2,12 +2,17 @@
 
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 from ruamel.yaml import YAML
 
 from campaign import conduct, opening
+from campaign.adapters import notices
+from campaign.core.notices import Rules
 from campaign.errors import StoppedError, UsageError
+from campaign.noticing import Noticing
+from campaign.outcome import Outcome
 
 NOTE = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + chr(10))"
 
@@ -55,16 +60,63 @@ def test_a_command_that_fails_is_in_nobody_s_way(run, caplog, command):
     assert "notify: " in caplog.text
 
 
-def test_services_are_those_of_apprise(run, caplog, monkeypatch):
+def test_services_are_those_of_apprise(run, caplog, monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "apprise" else object())
-    assert run(urls=["json://127.0.0.1:1"])[0].exit_code == 0
+    (tmp_path / "urls").write_text("# ours\n\njson://127.0.0.1:1\n")
+    (tmp_path / "urls").chmod(0o600)
+    assert run(urls_file=str(tmp_path / "urls"))[0].exit_code == 0
     assert "pip install 'campaign[notify]'" in caplog.text
+
+
+def test_what_only_the_owner_may_know_is_not_kept_with_a_campaign(run, tmp_path):
+    secret, directory = tmp_path / "urls", tmp_path / "campaigns" / "v1.0_scripted"
+    secret.write_text("json://ada:s3cr3t@127.0.0.1:1\n")
+    secret.chmod(0o644)
+    with pytest.raises(UsageError, match="others may read"):
+        run(urls_file=str(secret))
+    secret.chmod(0o600)
+    assert run(urls_file=str(secret))[0].exit_code == 0
+    kept = [path for path in directory.rglob("*") if path.is_file()]
+    assert directory / "qa" / "report.html" in kept
+    assert not [path for path in kept if b"s3cr3t" in path.read_bytes()]
+
+
+def test_a_command_of_ours_is_found_from_anywhere(run, tmp_path, monkeypatch):
+    (tmp_path / "tell.sh").write_text('#!/bin/sh\ncat >> "$0.notes"\n')
+    (tmp_path / "tell.sh").chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    run(command=["./tell.sh"])
+    config, _ = opening.read_config(tmp_path / "campaigns" / "v1.0_scripted")
+    monkeypatch.chdir("/")
+    assert config.notify.command == (str(tmp_path / "tell.sh"),)
+    assert "finished" in (tmp_path / "tell.sh.notes").read_text()
+
+
+def test_the_last_notice_is_sent_though_another_hangs(tmp_path, monkeypatch):
+    monkeypatch.setattr(notices, "PATIENCE_S", 0.5)
+    script = "import sys, json, time, pathlib; n = json.load(sys.stdin); n['kind'] == 'stalled' and time.sleep(60); pathlib.Path(sys.argv[1]).write_text(n['words'])"
+    notifier = notices.Notifier([sys.executable, "-c", script, str(tmp_path / "told")])
+    for kind, words in (("stalled", "1"), ("failing", "2"), ("finished", "3")):
+        notifier.send({"kind": kind, "words": words, "campaign": "c", "directory": "d"})
+    notifier.close()
+    assert (tmp_path / "told").read_text() == "3"
+
+
+def test_of_several_allocations_the_last_one_says_that_it_is_finished(clock):
+    told, others = [], [True]
+    config = SimpleNamespace(notify=SimpleNamespace(rules=Rules()), version="v1.0", name="c", directory="d")
+    noticing = Noticing(config, clock, told.append, "shard-001-of-002", lambda: others[0])
+    noticing.end(Outcome("d", 0, {"completed": 9}, 9, 9, 0, ""))
+    assert told == []
+    others[0] = False
+    noticing.end(Outcome("d", 0, {"completed": 9}, 9, 9, 0, ""))
+    assert told[0]["words"] == "shard-001-of-002: 9 completed"
 
 
 @pytest.mark.parametrize(
     ("section", "said"),
     [
-        ({"command": []}, "give `command`, or `urls`"),
+        ({"command": []}, "give `command`, or `urls_file`"),
         ({"on": ["sunset"]}, "notify.on"),
         ({"on": []}, "at least 1"),
         ({"failure_rate": 2}, "less than 1"),

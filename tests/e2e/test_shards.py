@@ -6,6 +6,8 @@ import pytest
 import xarray as xr
 
 from campaign.core.model import State
+from campaign.layout import Layout
+from campaign.status import read_status
 from tests.conftest import wait_for
 from tests.e2e.test_run import finish, products, run, same_science, start
 
@@ -32,6 +34,25 @@ def test_two_shards_do_what_one_run_does(scripted_yaml, directory, tmp_path):
     assert run(path)[0] == 0
     same_science(shared, dataset(directory))
     assert made == products(directory)
+
+
+def test_shards_are_watched_as_one(scripted_yaml, directory):
+    path = scripted_yaml(realizations="60", options="{seconds: 0.1}")
+    both = [start(path, "--shard", f"{n}/2") for n in range(2)]
+    told = wait_for(
+        lambda: (
+            (seen := read_status(Layout(directory)) if (directory / "metadata" / "manifest.json").exists() else None)
+            and seen.live
+            and seen.live.progress.slots == 4
+            and seen
+        )
+    )
+    assert told.holder is None
+    assert len(told.live.nodes) == 2
+    assert sum(told.counts.values()) == told.total == 180
+    for process in both:
+        process.send_signal(signal.SIGTERM)
+    assert {finish(process)[0] for process in both} <= {0, 3}
 
 
 def test_what_a_killed_shard_left_is_done_by_the_next_run_and_nothing_twice(scripted_yaml, directory, tmp_path):

@@ -7,10 +7,11 @@ import sys
 import pytest
 
 from campaign.adapters import orders
-from campaign.analyse.triage import grouped, in_words
+from campaign.analyse.triage import grouped, in_words, retry_command
 from campaign.core.model import Axis, Order
 from campaign.errors import UsageError
 from campaign.examine import failures, story
+from campaign.retries import values_meant
 from tests.adapters.test_artifacts import make_record
 from tests.e2e.commands import campaign
 
@@ -75,6 +76,9 @@ def test_failures_of_a_campaign_and_another_chance_for_just_those(ran):
     [
         (["--where", "colour=red"], "there is no parameter 'colour'"),
         (["--where", "redshift=9"], "redshift has no value 9"),
+        (["--where", "realization=1,77"], "realization has no value 77"),
+        (["--where", "redshift=0.5", "--where", "redshift=1.0"], "names a parameter twice"),
+        (["--like", "r0000/mock_z0.500"], "r0000/mock_z0.500 has not failed"),
         (["--where", "redshift"], "not PARAMETER=VALUE"),
         (["--class", "bad luck"], "invalid choice"),
     ],
@@ -85,6 +89,29 @@ def test_jobs_that_are_not_there(ran, words, said):
     )
     assert done.returncode == 2
     assert said in done.stderr
+
+
+@pytest.mark.slow
+def test_just_those_are_retried_whatever_else_failed_and_whatever_it_said(scripted_yaml, run_again, tmp_path):
+    script = "{r0000/mock_z0.500: [raise], r0001/mock_z0.500: [raise], r0002/mock_z1.000: [fatal], r0003/mock_z1.000: [half_a_character]}"
+    path = scripted_yaml(options=f"{{script: {script}}}")
+    directory = tmp_path / "campaigns" / "v1.0_scripted"
+    for _ in range(2):  # what it said hinders nobody, now and later
+        assert run_again(path, "execution.max_retries=0").exit_code == 4
+    groups = {group.jobs: group for group in failures(directory)}
+    assert sorted(map(len, groups)) == [1, 1, 2]
+    for jobs, group in groups.items():
+        command = retry_command(group, directory)
+        assert command == f"campaign retry {directory} --like {group.example.name} --run"
+        told = json.loads(campaign(*command.split()[1:-1], "--dry-run", "--json")[0])
+        assert len(told["retried"]) == len(jobs)
+        assert group.example.name in told["retried"]
+
+
+def test_text_with_a_comma_is_one_value():
+    parameter = Axis("s", ("a,b", "a", "b"))
+    assert values_meant(parameter, "a,b") == ["a,b"]
+    assert values_meant(parameter, "b,a") == ["a", "b"]
 
 
 def test_everything_about_one_job(ran):
@@ -108,7 +135,7 @@ def test_why_a_job_is_not_running(ran):
     )
     assert "campaign retry my.yaml" in second
     campaign("retry", str(ran))
-    *_, where, what = story(ran, "r0001/mock_z0.500", here="my.yaml").why
+    where, what = story(ran, "r0001/mock_z0.500", here="my.yaml").why  # nothing of the attempts before
     assert where == "no coordinator is at work; 0 jobs are before it"
     assert what.startswith("run it: campaign run my.yaml")
     orders.give(ran / "metadata", Order.PAUSE, "quota")

@@ -290,6 +290,8 @@ def test_mistakes_of_form_do_not_hide_mistakes_of_meaning(write):
         ("outputs.base_path=~nobody_of_that_name/x", "outputs.base_path"),
         ("outputs.base_path=${NOT_SET_AT_ALL}/x", "outputs.base_path"),
         ("campaign.name=2026-01-01", "campaign.name"),
+        ('campaign.name="\\e[31mred"', "campaign.name"),
+        ('campaign.description="\\e]0;title\\a"', "campaign.description"),
     ],
 )
 def test_values_without_sense_are_refused_where_they_are_given(write, setting, key):

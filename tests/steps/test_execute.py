@@ -324,6 +324,7 @@ def test_nodes_for_which_nothing_is_left_are_given_back(bench, scripted_plan):
     it.go()
     assert states(it) == {"completed": 3}
     assert len(set(it.cluster.released)) == 2
+    assert {node.gone for node in it.execution.nodes() if node.name in it.cluster.released} <= {"", "given back"}
 
 
 def test_a_time_out_teaches_only_where_no_job_ever_ended(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -10,20 +11,23 @@ import queue
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from campaign.private import read_private
 
 logger = logging.getLogger("campaign")
 
-PATIENCE_S = 30.0
-"""How long one notice may take, and how long the end of a run waits for the last ones."""
+PATIENCE_S = 10.0
+"""How long one notice may take. The end of a run waits for one that is under way, and for the last one."""
 
 
 class Notifier:
     """Sends notices one after another, in a thread of its own."""
 
-    def __init__(self, command: Sequence[str], urls: Sequence[str]) -> None:
-        """`command` gets each notice as JSON on standard input; `urls` are those of apprise."""
-        self._command, self._urls = list(command), list(urls)
+    def __init__(self, command: Sequence[str], urls_file: str | None = None) -> None:
+        """`command` gets each notice as JSON on standard input; the file has URLs of apprise. UsageError where others may read it."""
+        self._command, self._urls = list(command), _urls(urls_file) if urls_file else []
         self._waiting: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._send_all, daemon=True, name="notices")
         self._thread.start()
@@ -33,9 +37,14 @@ class Notifier:
         self._waiting.put(dict(notice))
 
     def close(self) -> None:
-        """Wait a while for those that are not sent yet."""
+        """Wait a while for those that are not sent yet; if one of them hangs, the last one is still sent."""
         self._waiting.put(None)
         self._thread.join(PATIENCE_S)
+        with contextlib.suppress(queue.Empty):
+            while self._waiting.qsize() > 2:
+                dropped = self._waiting.get_nowait()
+                logger.warning("notify: not sent, others take too long: %s", dropped and dropped["words"])
+        self._thread.join(1.5 * PATIENCE_S)
 
     def _send_all(self) -> None:
         while (notice := self._waiting.get()) is not None:
@@ -61,7 +70,7 @@ class Notifier:
         if not self._urls:
             return
         if importlib.util.find_spec("apprise") is None:
-            logger.warning("notify.urls need apprise: pip install 'campaign[notify]'")
+            logger.warning("notify.urls_file needs apprise: pip install 'campaign[notify]'")
             self._urls.clear()
             return
         import apprise
@@ -71,3 +80,12 @@ class Notifier:
             service.add(url)
         if not service.notify(title=f"campaign {notice['campaign']}: {notice['kind']}", body=str(notice["words"])):
             logger.warning("notify: not every service took the notice")
+
+
+def _urls(file: str) -> list[str]:
+    """The lines of a file, without those that are empty or comments."""
+    content = read_private(
+        Path(file), "notify.urls_file", "write a URL that apprise knows into each line, and chmod 600 it"
+    )
+    lines = [line.strip() for line in content.decode(errors="replace").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]

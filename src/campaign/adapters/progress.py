@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import os
+import socket
 import zlib
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ class ProgressFile:
 
     def __init__(self, path: Path, clock: Clock, scene: Scene) -> None:
         self._path, self._clock, self._scene, self._next = path, clock, scene, 0.0
+        self._me = {"host": socket.gethostname(), "pid": os.getpid()}
 
     def hear(self, event: str, **facts: object) -> None:
         """Only how far it is counts."""
@@ -36,15 +39,65 @@ class ProgressFile:
         self._next = self._clock.monotonic_s() + INTERVAL_S
         scratch = self._path.with_suffix(".tmp")
         with contextlib.suppress(OSError):  # a view must not stop the run
-            scratch.write_text(json.dumps(snapshot(self._scene.look(), self._clock.now_ms())))
+            seen = snapshot(self._scene.look())
+            scratch.write_text(json.dumps({**self._me, "time_ms": self._clock.now_ms(), **seen}))
             scratch.replace(self._path)
 
 
-def snapshot(look: Look, now_ms: int) -> dict[str, Any]:
-    """A snapshot for scripts."""
+def read_snapshot(path: Path, writer: Mapping[str, Any], jobs: int) -> Look | None:
+    """What the coordinator `writer` (host, pid) last saw of so many jobs; None where there is nothing of it."""
+    try:
+        seen = json.loads(path.read_text())
+        look = look_of(seen)
+        ours = (seen["host"], seen["pid"]) == (writer.get("host"), writer.get("pid"))
+    except (OSError, ValueError, KeyError, TypeError, zlib.error):  # none, or that of another version
+        return None
+    return look if ours and look.states.size == jobs else None
+
+
+def together(looks: Sequence[Look]) -> Look:
+    """What several allocations that share a campaign see, as one: what is queued for one of them may be further in another."""
+    first, *others = looks
+    if not others:
+        return first
+    states = np.stack([look.states for look in looks])
+    states = np.where(states.max(axis=0) > State.QUEUED, states.max(axis=0), states.min(axis=0))
+    codes = np.bincount(states, minlength=len(State)).tolist()
+    all_of = [look.progress for look in looks]
+    rate, ends = (
+        sum(one.rate_per_s for one in all_of),
+        [one.allocation_left_s for one in all_of if one.allocation_left_s is not None],
+    )
+    left = codes[State.PENDING] + codes[State.QUEUED] + codes[State.RUNNING]
+    progress = replace(
+        first.progress,
+        counts={state: codes[state] for state in State},
+        done_this_run=sum(one.done_this_run for one in all_of),
+        elapsed_s=max(one.elapsed_s for one in all_of),
+        rate_per_s=rate,
+        remaining_s=left / rate if rate > 0 else None,
+        slots=sum(one.slots for one in all_of),
+        nodes=sum(one.nodes for one in all_of),
+        draining=all(one.draining for one in all_of),
+        paused=all(one.paused for one in all_of),
+        allocation_left_s=min(ends, default=None),
+        failures=tuple(failure for one in all_of for failure in one.failures),
+    )
+    names = {name for look in looks for name in look.phases_s or {}}
+    weights = [max(one.done_this_run, 1) for one in all_of]
+    phases = {
+        name: float(np.average([(look.phases_s or {}).get(name, 0.0) for look in looks], weights=weights))
+        for name in sorted(names)
+    }
+    troubles = sorted((trouble for look in looks for trouble in look.troubles), key=lambda trouble: -trouble.count)
+    nodes = [node for look in looks for node in look.nodes]
+    return Look(progress, states, nodes, troubles, phases, sum(look.memory_bytes for look in looks))
+
+
+def snapshot(look: Look) -> dict[str, Any]:
+    """A look for scripts."""
     progress = look.progress
     return {
-        "time_ms": now_ms,
         "counts": {state.word: n for state, n in progress.counts.items()},
         "total": progress.total,
         "done_this_run": progress.done_this_run,
@@ -66,7 +119,7 @@ def snapshot(look: Look, now_ms: int) -> dict[str, Any]:
 
 
 def look_of(snapshot: Mapping[str, Any]) -> Look:
-    """What a snapshot tells; KeyError where it is that of another version."""
+    """What a snapshot tells; KeyError, TypeError or ValueError where it is that of another version."""
     states = np.frombuffer(zlib.decompress(base64.b64decode(snapshot["states"])), np.int8)
     progress = Progress(
         counts=dict.fromkeys(State, 0) | {State[word.upper()]: n for word, n in snapshot["counts"].items()},

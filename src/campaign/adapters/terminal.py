@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
@@ -78,7 +79,7 @@ class PlainView:
     def __init__(self, stream: TextIO | None = None, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self._stream, self._monotonic_s = stream or sys.stderr, monotonic_s
         self._next = 0.0
-        self._told: set[tuple[int, int]] = set()
+        self._told: deque[tuple[int, int]] = deque(maxlen=100)  # many more than one look holds
 
     def __enter__(self) -> Self:
         return self
@@ -96,7 +97,7 @@ class PlainView:
         for failure in reversed(progress.failures):
             key = (failure["job"], failure["attempt"])
             if key not in self._told:
-                self._told.add(key)
+                self._told.append(key)
                 self._print(failure_line(failure))
         if self._monotonic_s() >= self._next:
             interval = LINE_INTERVAL_S if progress.elapsed_s < BEGINNING_S else LATER_INTERVAL_S

@@ -64,7 +64,7 @@ def attempts_in_words(records: Iterable[Record], *, whole: bool) -> list[str]:
 
 def why(plan: Plan, table: JobTable, job: int, records: Iterable[Record], situation: Situation, here: str) -> list[str]:
     """Why a job is not running, and what to type; `here` names the campaign on a command line."""
-    row, failed = table.row(job), [record for record in records if record.failure is not None]
+    row, failed = table.row(job), _since_decided(records)
     last = failed[-1] if failed else None
     match row.state:
         case State.COMPLETED:
@@ -88,7 +88,21 @@ def why(plan: Plan, table: JobTable, job: int, records: Iterable[Record], situat
     return _pending(plan, table, job, last, situation, here)
 
 
+def _since_decided(records: Iterable[Record]) -> list[Record]:
+    """Failures since somebody gave the job fresh attempts, or took its product back, if ever."""
+    failed: list[Record] = []
+    for record in sorted(records, key=lambda record: record.batch):
+        if record.outcome in (Outcome.REQUEUED, Outcome.REVOKED):
+            failed = []
+        elif record.failure is not None:
+            failed.append(record)
+    return failed
+
+
 def _pending(plan: Plan, table: JobTable, job: int, last: Record | None, situation: Situation, here: str) -> list[str]:
+    missing = [one.path for one in plan.missing if one.job == job]
+    if missing:
+        return [f"its input is missing: {missing[0]}", f"bring it, then: campaign run {here}"]
     told = []
     if last is not None and last.failure is not None:
         rule = plan.config.execution.rules[class_of(last.failure)]

@@ -89,9 +89,9 @@ def _group(known: Signature, members: Sequence[Record], axes: Sequence[Axis]) ->
     members = sorted(members, key=lambda record: record.job)
     concentrated = {}
     for axis in axes:
-        values = tuple(value for value in axis.values if value in {record.point.get(axis.name) for record in members})
-        if len(values) < len(members) and len(values) <= min(FEW, len(axis.values) - 1):
-            concentrated[axis.name] = values
+        there = {record.point.get(axis.name) for record in members}
+        if len(there) < len(members) and len(there) <= min(FEW, len(axis.values) - 1):
+            concentrated[axis.name] = tuple(value for value in axis.values if value in there)
     nodes = Counter(record.node for record in members if record.node)
     return Group(known, tuple(record.job for record in members), members[0], concentrated, dict(nodes.most_common()))
 
@@ -120,8 +120,5 @@ def _values(name: str, values: Sequence[Scalar]) -> str:
 
 
 def retry_command(group: Group, campaign: Path | str) -> str:
-    """What to type to give the jobs of a group, and others that failed in the same way at the same points, another chance."""
-    pairs = [f"{name}={','.join(map(str, values))}" for name, values in group.axes.items()]
-    where = [f"--where {shlex.quote(pair)}" for pair in pairs]
-    words = ["campaign retry", shlex.quote(str(campaign)), f"--class {group.signature.failure_class}", *where, "--run"]
-    return " ".join(words)
+    """What to type to give the jobs of a group, and no others, another chance."""
+    return f"campaign retry {shlex.quote(str(campaign))} --like {shlex.quote(group.example.name)} --run"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from campaign.cli.status import find_campaign
@@ -21,7 +22,7 @@ def command(arguments: argparse.Namespace) -> int:
     """`campaign explain`."""
     from campaign.examine import story
 
-    found = story(find_campaign(arguments.campaign).root, arguments.job, here=str(arguments.campaign))
+    found = story(find_campaign(arguments.campaign).root, arguments.job, here=shlex.quote(str(arguments.campaign)))
     if arguments.json:
         print(json.dumps({"job": found.job, "name": found.name, "state": found.state.word, "why": found.why}))
     else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.cli.status import find_campaign
+from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -39,7 +40,11 @@ def command(arguments: argparse.Namespace) -> int:
         print(json.dumps({"groups": [group.to_json() for group in groups]}))
     elif not groups:
         print(f"{directory}: nothing has failed")
-    elif arguments.show is not None and 1 <= arguments.show <= len(groups):
+    elif arguments.show is not None:
+        if not 1 <= arguments.show <= len(groups):
+            raise UsageError(
+                Code.CONFIG_INVALID, f"there is no group {arguments.show}", action=f"name one of 1 to {len(groups)}"
+            )
         print("\n".join(_whole(groups[arguments.show - 1], arguments.campaign)))
     else:
         for n, group in enumerate(groups, 1):

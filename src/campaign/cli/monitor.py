@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.cli.status import find_campaign, words
+from campaign.errors import Code, UsageError
 from campaign.examine import DirectoryStates
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
@@ -18,7 +19,7 @@ from campaign.status import Status, read_status
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-SHORTEST_S, INTERVAL_S = 0.2, 2.0
+SHORTEST_S, INTERVAL_S, LONGEST_S = 0.2, 2.0, 86_400.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(arguments: argparse.Namespace) -> int:
     """`campaign monitor`."""
-    return watch(find_campaign(arguments.campaign), max(arguments.interval, SHORTEST_S))
+    if not SHORTEST_S <= arguments.interval <= LONGEST_S:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"--interval {arguments.interval:g}: not {SHORTEST_S:g} to {LONGEST_S:g} s",
+            action="give seconds",
+        )
+    return watch(find_campaign(arguments.campaign), arguments.interval)
 
 
 def watch(layout: Layout, interval: float) -> int:
@@ -61,14 +68,13 @@ def _picture(status: Status, states: DirectoryStates, console: Console) -> Rende
     from rich.console import Group
     from rich.text import Text
 
-    from campaign.adapters.progress import look_of
     from campaign.adapters.terminal import map_fitting, picture
 
-    if status.live is None or status.holder is None:
+    if status.live is None:
         return Group(Text(words(status)), map_fitting(states.read(), states.axes, console))
-    held = f"process {status.holder.get('pid')} on {status.holder.get('host')}"
-    title = f"{status.version} {status.name}  {status.directory}  {held}"
-    return picture(title, states.axes, look_of(status.live), console)
+    at_work = [status.holder] if status.holder else list(status.shards.values())
+    held = ", ".join(f"process {who.get('pid')} on {who.get('host')}" for who in at_work)
+    return picture(f"{status.version} {status.name}  {status.directory}  {held}", states.axes, status.live, console)
 
 
 def _watch_plain(layout: Layout, interval: float) -> None:

@@ -20,12 +20,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--state", action="append", choices=RETRIED, help="only jobs in this state; may be repeated")
     parser.add_argument(
         "--where", action="append", default=[], metavar="PARAMETER=VALUE[,VALUE]",
-        help="only jobs at these values; may be repeated: all must match",
+        help="only jobs at these values; may be repeated for other parameters: all must match",
     )  # fmt: skip
     parser.add_argument(
         "--class", dest="classes", action="append", default=[], choices=[str(word) for word in FailureClass], metavar="CLASS",
         help=f"only jobs whose failure is of this class: {', '.join(FailureClass)}",
     )  # fmt: skip
+    parser.add_argument(
+        "--like",
+        default="",
+        metavar="JOB",
+        help="only jobs that failed as this one did: its group in `campaign failures`",
+    )
     parser.add_argument("--dry-run", action="store_true", help="list the jobs, change nothing")
     parser.add_argument("--run", "--submit", dest="run", action="store_true", help="run them at once")
     parser.add_argument("--json", action="store_true", help="report as JSON")
@@ -35,9 +41,17 @@ def command(arguments: argparse.Namespace) -> int:
     """`campaign retry`."""
     config, generator = opening.read_config(arguments.campaign)
     states = [State[word.upper()] for word in arguments.state or RETRIED]
-    where = {name: values.split(",") for name, values in map(_pair, arguments.where)}
+    pairs = [_pair(text) for text in arguments.where]
+    where = dict(pairs)
+    if len(where) < len(pairs):
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            "--where names a parameter twice",
+            action="write its values as --where redshift=0.5,1.0",
+        )
     classes = frozenset(FailureClass(word) for word in arguments.classes)
-    names = retries.requeue(config, generator, retries.Chosen(states, where, classes), dry_run=arguments.dry_run)
+    chosen = retries.Chosen(states, where, classes, arguments.like)
+    names = retries.requeue(config, generator, chosen, dry_run=arguments.dry_run)
     _report(arguments, names)
     if arguments.run and names and not arguments.dry_run:
         outcome = conduct.run_campaign(config, generator)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import shlex
 from pathlib import Path
-from typing import Any
 
 from campaign.core.words import duration, failure_line
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
+from campaign.ports import Look
 from campaign.status import Status, read_status
 
 
@@ -90,9 +90,10 @@ def words(status: Status, *, verbose: bool = False) -> str:
     if status.holder:
         held = status.holder
         told.append(f"  running: process {held.get('pid')} on {held.get('host')} since {held.get('since')}")
-        if status.rate_per_s:
-            told.append(f"  {status.rate_per_s * 60:.1f} jobs/min, about {duration(status.remaining_s)} left")
-        told += _live(status.live) if status.live is not None else []
+    if status.rate_per_s:
+        told.append(f"  {status.rate_per_s * 60:.1f} jobs/min, about {duration(status.remaining_s)} left")
+    if status.live is not None:
+        told += _live(status.live)
     if status.paused:
         told.append(f"  {status.paused}")
     for name, who in status.shards.items():
@@ -112,8 +113,8 @@ def _failures(status: Status, *, verbose: bool) -> list[str]:
     """What failed lately: in groups where a coordinator tells of them, one by one otherwise."""
     if not status.failures:
         return []
-    if status.live is not None and status.live["troubles"] and not verbose:
-        told = ["what failed lately:", *(f"  {one['count']} {one['words']}" for one in status.live["troubles"])]
+    if status.live is not None and status.live.troubles and not verbose:
+        told = ["what failed lately:", *(f"  {one.count} {one.words}" for one in status.live.troubles)]
     else:
         lines = [failure_line(f) if verbose else failure_line(f).splitlines()[0] for f in status.failures]
         told = ["latest failures:", *(f"  {line}" for line in lines)]
@@ -122,27 +123,24 @@ def _failures(status: Status, *, verbose: bool) -> list[str]:
         artifact = f"{status.directory}/batches/{number // 1000:03d}/batch_{number:06d}.zip"
         told.append(f"with tracebacks: unzip -p {artifact} errors.jsonl")
         told.append(f"what jobs printed: {status.directory}/logs/")
-    return [*told, f"in groups, and how to retry them: campaign failures {status.directory}"]
+    return [*told, f"in groups, and how to retry them: campaign failures {shlex.quote(status.directory)}"]
 
 
-def _live(live: Mapping[str, Any]) -> list[str]:
-    """What a running coordinator tells of its slots and nodes."""
-    from campaign.adapters.progress import look_of
+def _live(look: Look) -> list[str]:
+    """What running coordinators tell of their slots and nodes."""
     from campaign.adapters.terminal import facts, troubled_nodes
 
-    look = look_of(live)
     return [f"  {facts(look)}", *(f"  node {words}" for words in troubled_nodes(look))]
 
 
 def _next(status: Status) -> str:
     """What to type where a campaign is neither running nor complete."""
+    here = shlex.quote(status.directory)
     if status.paused:
-        return f"campaign resume {status.directory}, then campaign run {status.directory}"
+        return f"campaign resume {here}, then campaign run {here}"
     waiting = sum(status.counts.get(word, 0) for word in ("pending", "queued", "running"))
     if waiting:
-        return f"campaign run {status.directory}"
+        return f"campaign run {here}"
     if status.counts.get("missing_input", 0) + status.counts.get("completed", 0) == status.total:
-        return (
-            f"bring the missing inputs (campaign plan {status.directory} lists them); campaign run {status.directory}"
-        )
-    return f"campaign retry {status.directory} --run"
+        return f"bring the missing inputs (campaign plan {here} lists them); campaign run {here}"
+    return f"campaign retry {here} --run"

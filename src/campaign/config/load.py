@@ -188,7 +188,7 @@ class _Freezer:
             naming_scheme=scheme,
             has_case_files=document.outputs.artifacts == "simorc",
             registration=registration(document.registry, document.campaign),
-            notify=None if document.notify is None else document.notify.frozen(),
+            notify=None if document.notify is None else document.notify.frozen(execution.timeout_hours * 3600),
             document=self._resolved(options, base, scheme),
         )
 

@@ -39,6 +39,11 @@ def _bytes_of(value: Any) -> Any:
 Size = Annotated[int, BeforeValidator(_bytes_of), Field(gt=0, json_schema_extra={"type": ["integer", "string"]})]
 
 
+PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
+PRINTED_LINES = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
+"""Text that a terminal shows and does not obey."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
@@ -46,9 +51,9 @@ class _Section(BaseModel):
 class CampaignSection(_Section):
     """What the campaign is called."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200, description="name, in words")]
+    name: Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTED, description="name, in words")]
     version: Annotated[str, Field(pattern=r"^v\d+(\.\d+)*$", description="version, such as v1.0")] = "v1.0"
-    description: Annotated[str, Field(max_length=2000)] = ""
+    description: Annotated[str, Field(max_length=2000, pattern=PRINTED_LINES)] = ""
 
 
 Realization = Annotated[int, Field(ge=0, lt=2**32, description="number of a realization")]
@@ -106,7 +111,7 @@ class ScienceSection(_Section):
 
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]{0,63}$", description="a letter, then letters, digits, _")]
-ScalarValue = bool | int | float | Annotated[str, Field(max_length=1000)]
+ScalarValue = bool | int | float | Annotated[str, Field(max_length=1000, pattern=PRINTED)]
 GivenValues = (
     Annotated[str, Field(max_length=10_000, description="a rule, such as 0.001:0.01:10 or log:1e-12:1e-9:4")]
     | Annotated[list[ScalarValue], Field(min_length=1, max_length=MAX_JOBS)]

@@ -36,6 +36,7 @@ class Watch:
     def __init__(self, rules: Rules, now_s: float) -> None:
         self._rules = rules
         self._ended, self._moved_s = 0, now_s
+        self._before: tuple[int, int] | None = None  # (failed, ended for good) when the run began
         self._told_s: dict[Kind, float] = {}
 
     def look(self, sight: Sight, now_s: float) -> list[Alert]:
@@ -51,8 +52,11 @@ class Watch:
             found.append(Alert(Kind.STALLED, f"nothing has ended for {minutes:.0f} min; {left} jobs are left"))
         failed = sight.counts.get(State.FAILED, 0) + sight.counts.get(State.TIMEOUT, 0)
         over = failed + sight.counts.get(State.COMPLETED, 0)
+        if self._before is None:
+            self._before = (failed, over) if not sight.ended else (0, 0)
+        failed, over = failed - self._before[0], over - self._before[1]
         if over >= ENDED_MIN and failed > self._rules.failure_rate * over:
-            words = f"{failed} of {over} jobs have failed" + (
+            words = f"{failed} of {over} jobs have failed in this run" + (
                 f"; the last: {sight.last_failure}" if sight.last_failure else ""
             )
             found.append(Alert(Kind.FAILING, words))

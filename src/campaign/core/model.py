@@ -94,8 +94,8 @@ class Product:
     sha256: str
 
 
-CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-"""Characters that would make a terminal do something, without the ends of lines and tabulators."""
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that would make a terminal do something, without the ends of lines and tabulators, and what is no text at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,8 @@ class Failure:
 
     def __post_init__(self) -> None:
         for name in ("error_class", "message", "traceback"):
-            shown = CONTROL.sub(lambda found: repr(found[0])[1:-1], getattr(self, name))
+            lines = getattr(self, name).replace("\r\n", "\n").replace("\r", "\n")
+            shown = CONTROL.sub(lambda found: repr(found[0])[1:-1], lines)
             object.__setattr__(self, name, shown)
 
 

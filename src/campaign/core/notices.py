@@ -31,5 +31,5 @@ class Notify:
     """Who is told, and when."""
 
     command: tuple[str, ...]  # gets each notice as JSON on standard input
-    urls: tuple[str, ...]  # of the services that apprise knows
+    urls_file: str | None  # with a URL in each line, of services that apprise knows
     rules: Rules = field(default_factory=Rules)

@@ -73,7 +73,7 @@ class Look:
 
 
 class Scene(Protocol):
-    """A run to look at; a look that nobody takes costs nothing."""
+    """A run to look at; what is seen is put together when somebody looks."""
 
     @property
     def title(self) -> str:

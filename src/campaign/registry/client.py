@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from campaign.errors import Code, UsageError
+from campaign.private import read_private
 from campaign.registry import errors
 from campaign.registry.errors import RegistryError, RegistryUnavailableError
 from campaign.registry.operations import OPERATIONS, Operation, Role, validated
@@ -56,16 +57,7 @@ def connect(url: str, token: str | None = None) -> Client:
 
 def read_token(path: Path) -> str:
     """The token in a file; UsageError where there is none, or where others may read it."""
-    try:
-        mode, token = path.stat().st_mode, path.read_bytes().strip()
-    except OSError as error:
-        raise UsageError(
-            Code.CONFIG_INVALID,
-            f"the token file {path} can't be read: {error.strerror}",
-            action="campaign token create NAME",
-        ) from error
-    if mode & 0o077:
-        raise UsageError(Code.CONFIG_INVALID, f"others may read the token in {path}", action=f"chmod 600 {path}")
+    token = read_private(path, "token", "campaign token create NAME").strip()
     if not re.fullmatch(rb"[!-~]+", token):
         raise UsageError(
             Code.CONFIG_INVALID, f"{path} holds no token, which is one word", action="campaign token create NAME"

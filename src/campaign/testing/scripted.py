@@ -265,6 +265,7 @@ def _act(outcome: str, task: Task, target: Path, measured: dict[str, Any]) -> di
         "not_utf8": lambda: _raise(
             FileNotFoundError(2, "No such file", b"table\xff.dat".decode(errors="surrogateescape"))
         ),
+        "half_a_character": lambda: _raise(ValueError(f"no halo in {os.fsdecode(bytes([255]))}")),
         "kill": lambda: os.kill(os.getpid(), 9),
         "leak": _leak,
         "garbage": lambda: target.write_text("garbage"),

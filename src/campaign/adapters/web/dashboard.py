@@ -80,7 +80,8 @@ class _Drawing:
         args = {"plots": plots, "axes": [axis for plot in plots for axis in plot.axis], "grids": list(self._rates.plot.grid),
                 "mapper": self._map.mapper, "palettes": [[html.PALETTE[state][n] for state in State] for n in (0, 1)]}  # fmt: skip
         doc.js_on_event(DocumentReady, CustomJS(args=args, code=PAINT))
-        self._next_s = monotonic_s()
+        self._next_s = self._moved_s = monotonic_s()
+        self._asking = asyncio.Lock()
 
     def _choose(self, attr: str, old: str, new: str) -> None:
         self._map.choose(self._down.value, self._across.value)
@@ -94,8 +95,9 @@ class _Drawing:
         if now >= self._next_s:
             self.redraw()
             self._next_s = now + max(REDRAWN_S, (self._monotonic_s() - now) / SHARE)
-        elif self._map.moved:
+        elif self._map.moved and now >= self._moved_s:
             self._map.redraw(self._scene.look().states)
+            self._moved_s = now + (self._monotonic_s() - now) / SHARE
 
     def redraw(self) -> None:
         """Show what is seen now."""
@@ -122,7 +124,8 @@ class _Drawing:
     async def _answer(self, text: str) -> None:
         """Tell of the job that was asked for."""
         try:
-            job = await asyncio.to_thread(self._scene.find, text.strip())  # a name is looked for among all of them
+            async with self._asking:
+                job = await asyncio.to_thread(self._scene.find, text.strip())  # a name is looked for among all of them
         except UsageError as error:
             _set(self._told, html.render("told.html", lines=str(error).splitlines()))
         else:
@@ -156,7 +159,8 @@ class _Map:
         glyph = Image(image="state", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
         image = self.plot.add_glyph(self._tiles, glyph)
         self._hovers: dict[str, Any] = {
-            name: CustomJSHover(args={"labels": []}, code=code) for name, code in HOVERS.items()
+            name: CustomJSHover(args={"labels": [""], "first": 0, "each": 1}, code=code)
+            for name, code in HOVERS.items()
         }
         self._hovers["@state"].args = {"words": [state.word for state in State]}
         self._hover = HoverTool(renderers=[image], name="hover", formatters=self._hovers)
@@ -179,10 +183,6 @@ class _Map:
         plot.x_range.update(start=0, end=wide, reset_start=0, reset_end=wide, bounds=(0, wide))
         plot.y_range.update(start=0, end=high, reset_start=0, reset_end=high, bounds=(0, high))
         plot.xaxis.axis_label, plot.yaxis.axis_label = columns.name, rows.name if rows is not None else ""
-        self._hovers["$x"].args = {"labels": [_label(value) for value in columns.values]}
-        self._hovers["$y"].args = {
-            "labels": [_label(value) for value in reversed(rows.values)] if rows is not None else [""]
-        }
         self._hover.tooltips = [
             (columns.name, "$x{custom}"), *([(rows.name, "$y{custom}")] if rows is not None else []),
             ("state", "@state{custom}"), ("completed", "@done"),
@@ -208,9 +208,17 @@ class _Map:
             "x": [columns[0].start], "y": [self._high - rows[0].start - drawn_high],
             "dw": [len(columns) * len(columns[0])], "dh": [drawn_high],
         }  # fmt: skip
-        _tick(self.plot.xaxis, {place: place + 0.5 for place in window[1]}, self._axes[self._across].values)
+        self._hovers["$x"].args = _tiles_named(self._axes[self._across].values, columns)
+        if self._down is not None:
+            named = _tiles_named(self._axes[self._down].values, rows)
+            self._hovers["$y"].args = {
+                **named,
+                "labels": named["labels"][::-1],
+                "first": self._high - rows[0].start - drawn_high,
+            }
+        _tick(self.plot.xaxis, window[1], lambda place: place + 0.5, self._axes[self._across].values)
         down = self._axes[self._down].values if self._down is not None else [""]
-        _tick(self.plot.yaxis, {place: self._high - place - 0.5 for place in window[0]}, down)
+        _tick(self.plot.yaxis, window[0], lambda place: self._high - place - 0.5, down)
 
     def _window(self) -> Window:
         """The places that are looked at."""
@@ -253,13 +261,13 @@ class _Rates:
         if len(moments) > len(drawn) and (not drawn or moments[len(drawn) - 1][0] == drawn[-1]):
             new = moments[len(drawn) :]
             self._source.stream({"elapsed_s": [at for at, _ in new], "rate": [rate * 60 for _, rate in new]})
-        elif len(moments) < len(drawn):
+        elif moments and (len(moments) < len(drawn) or moments[len(drawn) - 1][0] != drawn[-1]):
             self._source.data = {"elapsed_s": [at for at, _ in moments], "rate": [rate * 60 for _, rate in moments]}
 
 
 HOVERS = {
-    "$x": "return labels[Math.max(0, Math.min(labels.length - 1, Math.floor(special_vars.x)))]",
-    "$y": "return labels[Math.max(0, Math.min(labels.length - 1, Math.floor(special_vars.y)))]",
+    "$x": "return labels[Math.max(0, Math.min(labels.length - 1, Math.floor((special_vars.x - first) / each)))]",
+    "$y": "return labels[Math.max(0, Math.min(labels.length - 1, Math.floor((special_vars.y - first) / each)))]",
     "@state": "return words[Math.round(value)]",
 }
 PAINT = """
@@ -307,12 +315,19 @@ def _places(bounds: Any, length: int) -> range:
     return range(first, max(min(int(np.ceil(high)), length), first + 1))
 
 
-def _tick(axis: Any, at: Mapping[int, float], values: Sequence[Scalar]) -> None:
-    """Label some of the places that lie at these coordinates."""
-    places = sorted(at)
-    some = [places[n] for n in np.unique(np.linspace(0, len(places) - 1, min(len(places), 10)).round().astype(int))]
-    axis.ticker = [at[place] for place in some]
-    axis.major_label_overrides = {at[place]: _label(values[place]) for place in some}
+def _tick(axis: Any, places: range, at: Callable[[int], float], values: Sequence[Scalar]) -> None:
+    """Label some of the places; `at` gives their coordinates."""
+    numbers = np.unique(np.linspace(0, len(places) - 1, min(len(places), 10)).round().astype(int)).tolist()
+    some = sorted({at(places[n]): _label(values[places[n]]) for n in numbers}.items())
+    axis.ticker = [coordinate for coordinate, _ in some]
+    axis.major_label_overrides = dict(some)
+
+
+def _tiles_named(values: Sequence[Scalar], tiles: Sequence[range]) -> dict[str, Any]:
+    """What hovering over a tile tells of one axis: `labels`, of which the first is at `first`, and `each` tile is so wide."""
+    ends = [(_label(values[tile.start]), _label(values[tile.stop - 1])) for tile in tiles]
+    labels = [low if low == high else f"{low} to {high}" for low, high in ends]
+    return {"labels": labels, "first": tiles[0].start, "each": len(tiles[0])}
 
 
 def _label(value: Scalar) -> str:

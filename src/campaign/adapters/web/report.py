@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import struct
 import zlib
 from collections.abc import Mapping, Sequence
@@ -63,12 +64,12 @@ def png(pixels: npt.NDArray[np.int8], palette: Sequence[str]) -> bytes:
 
 def pictures(directory: Path) -> list[Mapping[str, str]]:
     """Pictures in a directory as data URIs, the latest first; what is too large or no picture is left where it is."""
+    paths = [path for path in directory.glob("*") if path.suffix.lower() in KINDS and path.is_file()]
     found: list[Mapping[str, str]] = []
-    paths = sorted(directory.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in paths:
-        kind = KINDS.get(path.suffix.lower())
-        if kind is not None and path.stat().st_size <= PICTURE_BYTES_MAX:
-            found.append({"name": path.name, "image": data_uri(path.read_bytes(), kind)})
+    for path in sorted(paths, key=lambda path: path.stat().st_mtime, reverse=True):
+        with contextlib.suppress(OSError):
+            if path.stat().st_size <= PICTURE_BYTES_MAX:
+                found.append({"name": path.name, "image": data_uri(path.read_bytes(), KINDS[path.suffix.lower()])})
         if len(found) == PICTURES_MAX:
             break
     return found
