@@ -57,7 +57,7 @@ def test_states_change_on_the_screen_as_jobs_end(running, page):
     failures = page.get_by_role("table", name="What failed lately, alike failures together")
     expect(failures.get_by_role("row")).to_have_count(2)  # the head, and one group
     expect(failures).to_contain_text("all redshift=2.0")
-    expect(failures).to_contain_text("--where redshift=2.0 --run")
+    expect(failures).to_contain_text("--like r0")
     expect(page.get_by_role("img", name="jobs completed")).to_be_visible()
 
 
