@@ -14,7 +14,7 @@ from tests.conftest import wait_for
 PROGRAM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, its event loop is in the way of others
 def browser():
     playwright = pytest.importorskip("playwright.sync_api")
     if PROGRAM is None:

@@ -229,12 +229,12 @@ def test_an_audit_tells_of_projections_that_can_not_be_read(ran, typed, name):
 
 
 def test_only_a_run_lets_a_campaign_grow(ran, tmp_path):
-    from campaign import conduct, opening
+    from campaign import opening, retries
     from campaign.errors import UsageError
 
     config, generator = opening.read_config(ran, ["science.realizations=9"])
     with pytest.raises(UsageError, match="campaign run lets it grow"):
-        conduct.requeue(config, generator, [State.FAILED], dry_run=True)
+        retries.requeue(config, generator, retries.Chosen([State.FAILED]), dry_run=True)
     assert campaign.audit(ran).total == 12
 
 
