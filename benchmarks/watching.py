@@ -24,6 +24,9 @@ from figures import Figure, Run, idle_config, machine, report, scripted_environm
 from campaign.core.model import Axis, State
 from campaign.ports import Look, NodeLook, Progress, Trouble
 
+TICK_S = 1 / os.sysconf("SC_CLK_TCK")
+"""What the kernel counts time in: less can't be told from nothing."""
+
 HIGH, WIDE = 40, 140
 """Of the terminal."""
 
@@ -92,7 +95,7 @@ def page(work: Path, jobs: int, seconds: float, times: int) -> list[float]:
     for _ in range(times):
         without = share(run.process.pid, seconds)
         with looked_at(f"http://{address}/campaign"):
-            found.append(share(run.process.pid, seconds) - without)
+            found.append(max(share(run.process.pid, seconds) - without, 100 * TICK_S / seconds))
     run.stop()
     return found
 
@@ -120,7 +123,7 @@ def terminal(jobs: int, seconds: float, times: int) -> list[float]:
 
 def measure(work: Path, *, small: bool) -> list[Figure]:
     """All figures."""
-    jobs, listed, seconds, times = (2_000, 50_000, 1.0, 1) if small else (40_000, 100_000, 20.0, 5)
+    jobs, listed, seconds, times = (2_000, 5_000, 1.0, 1) if small else (40_000, 100_000, 20.0, 5)
     figures = [
         Figure(f"the live view on a terminal, {jobs:,} jobs", terminal(jobs, seconds, times), "% of a core", at_most=1)
     ]
