@@ -123,7 +123,7 @@ def terminal(jobs: int, seconds: float, times: int) -> list[float]:
 
 def measure(work: Path, *, small: bool) -> list[Figure]:
     """All figures."""
-    jobs, listed, seconds, times = (2_000, 5_000, 1.0, 1) if small else (40_000, 100_000, 20.0, 5)
+    jobs, listed, seconds, times = (2_000, 50_000, 1.0, 1) if small else (40_000, 100_000, 20.0, 5)
     figures = [
         Figure(f"the live view on a terminal, {jobs:,} jobs", terminal(jobs, seconds, times), "% of a core", at_most=1)
     ]
