@@ -107,7 +107,7 @@ class Tally:
 
 def first_line(failure: Failure | None) -> str:
     """The first line of a failure's message; empty where there is none."""
-    return failure.message.partition("\n")[0] if failure is not None else ""
+    return failure.first_line if failure is not None else ""
 
 
 def told(record: Record, retry_after_s: float | None) -> dict[str, object]:

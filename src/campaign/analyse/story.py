@@ -52,7 +52,7 @@ def attempts_in_words(records: Iterable[Record], *, whole: bool) -> list[str]:
         )
         lines += [f"  {note}" for note in record.notes]
         if record.failure is not None:
-            said = record.failure.message if whole else record.failure.message.partition("\n")[0]
+            said = record.failure.message if whole else record.failure.first_line
             lines += [f"  {line}" for line in f"[{class_of(record.failure)}] {said}".splitlines()]
             if whole and record.failure.traceback:
                 lines += [f"  {line}" for line in record.failure.traceback.rstrip().splitlines()]
@@ -77,7 +77,7 @@ def why(plan: Plan, table: JobTable, job: int, records: Iterable[Record], situat
         case State.FAILED | State.TIMEOUT:
             assert last is not None
             kind = class_of(last.failure) if last.failure else "failure"
-            said = last.failure.message.partition("\n")[0] if last.failure else ""
+            said = last.failure.first_line if last.failure else ""
             counts = f"{row.failures} that it is blamed for, {row.interruptions} that happened to it"
             return [
                 f"its attempts are used up ({counts}); the last: [{kind}] {said}",

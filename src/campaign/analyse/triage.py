@@ -66,7 +66,7 @@ def signature(record: Record) -> Signature:
     assert failure is not None, "only failures have a signature"
     places = PLACES.findall(failure.traceback)
     place = f"{places[-1][0].rpartition('/')[2]}:{places[-1][2]}" if places else ""
-    return Signature(class_of(failure), failure.error_class, _steady(failure.message.partition("\n")[0]), place)
+    return Signature(class_of(failure), failure.error_class, _steady(failure.first_line), place)
 
 
 def _steady(message: str) -> str:

@@ -116,6 +116,11 @@ class Failure:
             shown = CONTROL.sub(lambda found: repr(found[0])[1:-1], lines)
             object.__setattr__(self, name, shown)
 
+    @property
+    def first_line(self) -> str:
+        """Of its message: what fits into a line among others."""
+        return self.message.partition("\n")[0]
+
 
 @dataclass(frozen=True, slots=True)
 class Task:
