@@ -14,12 +14,14 @@ if TYPE_CHECKING:
 
 
 def open_results(path: str | Path, *, completed_only: bool = True, **keywords: Any) -> xarray.Dataset:
-    """The dataset of the campaign in the directory `path` (or of a `results.zarr`), lazily.
+    """The dataset of the campaign in the directory `path` (or of a `results.zarr`), lazily, with `.campaign` for its statistics.
 
     What `xarray.open_zarr` gives, and by default with every measurement of a job that is not `completed` masked as
     missing. `keywords` go to `xarray.open_zarr`. Raises UsageError where there is no dataset.
     """
     import xarray
+
+    import campaign.analyse.accessor  # noqa: F401 - registers itself
 
     given = Path(path)
     store = given if given.suffix == ".zarr" else Layout(given).dataset
