@@ -67,7 +67,9 @@ def abacus(catalogue, tmp_path):
 
 
 def abacus_task(make_task, root, **options):
-    return make_task(root=root, simulation_suite="AbacusSummit_small", cleaned=False, **options)
+    return make_task(
+        root=root, simulation_suite="AbacusSummit_small", cleaned=False, measurements={"box_size": 60.0}, **options
+    )
 
 
 def test_abacus_catalogues_are_read_by_the_same_door(attempt, make_task, abacus):

@@ -1,9 +1,11 @@
 """The synthetic suite against the theory that it was drawn from."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from campaign.generators.galaxies import synthetic
+from campaign.generators.galaxies import clustering, synthetic
 from campaign.generators.galaxies.halos import load_and_filter_halos
 from campaign.generators.galaxies.options import SyntheticOptions
 
@@ -85,6 +87,27 @@ def test_haloes_cluster_as_the_lognormal_theory_says(draws):
     assert measured == pytest.approx(expected, rel=0.15)
     linear = np.array([gaussian.ravel()[bins == i].mean() for i in range(1, len(EDGES))])
     assert np.sqrt(measured[0] / linear[0]) == pytest.approx(bias, rel=0.15)
+
+
+def test_the_measured_power_is_the_input_on_linear_scales():
+    """In real space, of all haloes: b^2 D^2 P(k) with the mean bias of the mass function, in cells so large that the field is linear."""
+    options = SyntheticOptions(box_size=480.0, cell_size=12.0, min_mass=2e12)
+    binning = clustering.Binning(options.box_size, 64, (0.01, 0.04, 0.07), (30.0, 60.0), (0,))
+    known = synthetic.theory(1.0, options.min_mass)
+    bias = np.average(known.bias, weights=known.density)
+    power, field = [], []
+    for phase in range(6):
+        drawn = synthetic.linear_field(options, 5, phase)
+        power.append(clustering.measure(synthetic.draw_haloes(options, drawn, 1.0, 5, phase)["position"], binning).power[0])
+        field.append(clustering.measure_field(known.growth * drawn.delta, binning).power[0])
+    assert np.mean(power, axis=0) == pytest.approx(bias**2 * np.mean(field, axis=0), rel=0.1)  # of the same phases
+    n = round(options.box_size / options.cell_size)
+    k1, kz = 2 * np.pi * np.fft.fftfreq(n, options.cell_size), 2 * np.pi * np.fft.rfftfreq(n, options.cell_size)
+    k = np.sqrt(k1[:, None, None] ** 2 + k1[None, :, None] ** 2 + kz[None, None, :] ** 2)
+    linear = known.growth**2 * synthetic.smoothed_power(k, options)
+    expected = [linear[(k >= low) & (k < high)].mean() for low, high in itertools.pairwise(binning.k_edges)]
+    modes = clustering.mode_counts(binning) * 6
+    assert (np.abs(np.mean(field, axis=0) / expected - 1) < 4 * np.sqrt(2 / modes) + 0.02).all()
 
 
 def test_velocities_are_linear_theory(draws):

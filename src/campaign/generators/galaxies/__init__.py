@@ -74,7 +74,7 @@ class Galaxies:
     name = "galaxies"
     version = "2"
     options = GalaxiesOptions
-    incidental = ("simulation_root", "collective_write")
+    incidental = ("simulation_root", "collective_write", "measurements")
     parallel = True
 
     def suffix(self, config: Mapping[str, Any]) -> str:
@@ -111,9 +111,9 @@ class Galaxies:
 
     def variables(self, config: Mapping[str, Any]) -> tuple[Variable, ...]:
         """What each job adds to the dataset."""
-        from campaign.generators.galaxies.summary import VARIABLES
+        from campaign.generators.galaxies.summary import menu
 
-        return VARIABLES
+        return menu(config).variables
 
     def environment(self, directory: str) -> dict[str, str]:
         """Environment of a slot: JAX's compilation cache is kept with the campaign and shared by its slots, memory with the slot.
@@ -182,14 +182,11 @@ class Galaxies:
 
     def write(self, task: Task, made: Made, target: Path, phase: Callable[[str], None]) -> dict[str, Any]:
         """The catalogue, and the statistics of it on rank 0."""
-        from campaign.generators.galaxies import catalogue, mpi, summary
+        from campaign.generators.galaxies import catalogue
 
         context, hosts, galaxies = made
         phase("measure")
-        measured_columns = {name: galaxies.properties[name] for name in summary.MEASURED} | {"mass": hosts.masses}
-        whole = {name: mpi.concatenated(column, context) for name, column in measured_columns.items()}
-        present = {name: column for name, column in whole.items() if column is not None}
-        measured = {} if context.rank else summary.measure(present, present["mass"], hosts.metadata.box_size)
+        measured = _measured(task, made)
         phase("write")
         attributes = {
             "simulation": hosts.metadata.simulation,
@@ -210,6 +207,26 @@ class Galaxies:
         from campaign.generators.galaxies.catalogue import verify_catalogue
 
         verify_catalogue(product, int(measurements["n_galaxies"]), int(measurements["n_halos"]))
+
+
+def _measured(task: Task, made: Made) -> dict[str, Any]:
+    """The statistics of a catalogue that lies in the memory of several ranks, on rank 0."""
+    from campaign.generators.galaxies import mpi, summary
+
+    context, hosts, galaxies = made
+    chosen = summary.menu(task.config)
+    columns = {name: galaxies.properties[name] for name in summary.MEASURED} | {"mass": hosts.masses}
+    if chosen.binning is not None:
+        columns |= {"positions": galaxies.positions, "velocities": galaxies.velocities}
+    whole = {name: mpi.concatenated(column, context) for name, column in columns.items()}
+    if context.rank:
+        return {}
+    present = {name: column for name, column in whole.items() if column is not None}
+    sample = summary.Sample(
+        {name: present[name] for name in summary.MEASURED}, present["mass"], hosts.metadata.box_size, hosts.metadata.redshift,
+        hosts.metadata.omega_m, present.get("positions", summary.NOWHERE), present.get("velocities", summary.NOWHERE),
+    )  # fmt: skip
+    return summary.measure(sample, chosen)
 
 
 def _phase(config: Mapping[str, Any], point: Point) -> int:

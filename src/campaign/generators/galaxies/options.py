@@ -45,6 +45,51 @@ class ColumnsOptions(BaseModel):
     halos: Annotated[list[HaloColumn], Field(description="of their hosts; may be none")] = list(get_args(HaloColumn))
 
 
+Quantity = Literal["mass_functions", "star_formation", "relations", "power_spectrum", "correlation_function"]
+
+
+class ClusteringOptions(BaseModel):
+    """How clustering is measured, on a mesh, in redshift space along the third axis."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    mesh: Annotated[int | None, Field(ge=16, le=1024, description="cells a side; unset: as many as k_max asks for")] = (
+        None
+    )
+    k_max: Annotated[float, Field(gt=0, le=5, description="largest wave number, h/Mpc")] = 0.3
+    k_step: Annotated[float | None, Field(gt=0, description="width of a bin; unset: two fundamental modes")] = None
+    s_max: Annotated[
+        float | None, Field(gt=0, description="largest separation, Mpc/h; unset: a quarter of the box, at most 150")
+    ] = None
+    s_step: Annotated[float | None, Field(gt=0, description="width of a bin; unset: a twelfth")] = None
+    multipoles: Annotated[list[Literal[0, 2, 4]], Field(min_length=1)] = [0, 2, 4]
+
+
+class SampleOptions(BaseModel):
+    """Galaxies above a threshold, the same for all realizations."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    column: Literal["log_stellar_mass", "log_sfr"] = "log_stellar_mass"
+    above: Annotated[float, Field(description="in the units of the column")]
+
+
+class MeasurementOptions(BaseModel):
+    """What is measured of each catalogue beside its counts; may change: `campaign measure` fills in what is missing."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    quantities: Annotated[list[Quantity], Field(description="what is measured")] = list(get_args(Quantity))
+    clustering: ClusteringOptions = ClusteringOptions()
+    samples: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], SampleOptions],
+        Field(description="whose number and clustering are measured as well"),
+    ] = {}
+    box_size: Annotated[float | None, Field(gt=0, description="side of the box, Mpc/h; unset: that of the suite")] = (
+        None
+    )
+
+
 class GalaxiesOptions(BaseModel):
     """Options of the `galaxies` generator. Masses are in Msun/h, as in the halo catalogues, unless said otherwise."""
 
@@ -91,6 +136,7 @@ class GalaxiesOptions(BaseModel):
         Literal["zstd", "gzip", "lzf", "none"], Field(description="HDF5 filter of the catalogues; all are lossless")
     ] = "zstd"
     columns: ColumnsOptions = ColumnsOptions()
+    measurements: MeasurementOptions = MeasurementOptions()
     collective_write: Annotated[
         bool | None,
         Field(description="several ranks write one file together; unset: where h5py was built for it"),

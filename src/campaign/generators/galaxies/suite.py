@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from campaign.errors import Code, UsageError
+from campaign.generators.galaxies.options import SYNTHETIC_SUITE
+
+BOXES = {
+    "AbacusSummit_base": 2000.0, "AbacusSummit_small": 500.0, "AbacusSummit_high": 1000.0, "AbacusSummit_highbase": 1000.0,
+    "AbacusSummit_huge": 7500.0, "AbacusSummit_hugebase": 2000.0, "AbacusSummit_fixedbase": 1185.0,
+}  # fmt: skip
+"""Sides of the boxes, Mpc/h (Maksimova et al., MNRAS 508, 4017, 2021)."""
 
 _SMALL_PHASES = 3000
 """AbacusSummit_small numbers its phases from here."""
@@ -13,6 +24,23 @@ _SMALL_PHASES = 3000
 def first_phase_of(suite: str) -> int:
     """Phase of realization 0 unless the configuration says otherwise: 3000 in AbacusSummit_small, else 0."""
     return _SMALL_PHASES if suite == "AbacusSummit_small" else 0
+
+
+def box_size(config: Mapping[str, Any]) -> float:
+    """Side of the box of the suite that the generator's options name, Mpc/h; UsageError where it is not known."""
+    given = config["measurements"]["box_size"]
+    if given is not None:
+        return float(given)
+    if config["simulation_suite"] == SYNTHETIC_SUITE:
+        return float(config["synthetic"]["box_size"])
+    known = BOXES.get(str(config["simulation_suite"]))
+    if known is None:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"the box of {config['simulation_suite']} is not known",
+            action="set measurements.box_size of the generator, in Mpc/h",
+        )
+    return known
 
 
 def phase_word(phase: int) -> str:
