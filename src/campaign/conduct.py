@@ -161,7 +161,6 @@ def _run_shard(
     plan: Plan, generator: Generator, layout: Layout, options: Options, shard: Shard, outside: Outside
 ) -> Outcome:
     """Our part of the jobs, sealed; committed now and then by whichever shard gets the lock, and at the end."""
-    from campaign.adapters import provenance
     from campaign.adapters.artifacts import ArtifactStore
     from campaign.shards import COMMIT_WAIT_S, Numbers, ShardCommitter, own_part, shard_held
 
@@ -170,7 +169,7 @@ def _run_shard(
     with shard_held(layout, shard):
         with commit(COMMIT_WAIT_S) as gatherer:
             known = _sufficiency(plan, layout, gatherer.table.state)
-            stamp = partial(provenance.stamp, type(generator))
+            stamp = gatherer.stamp
             committer = ShardCommitter(ArtifactStore(layout.root), stamp, partial(commit, at_work=True))
             numbers = Numbers(gatherer.next_number, shard)
             books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s(), known)

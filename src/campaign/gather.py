@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from campaign.core.lifecycle import BATCH_JOBS_MAX, JobTable
 from campaign.core.model import Failure, Outcome, Record, State, Variable
 from campaign.crashpoints import reach
 from campaign.errors import Code, FormatError, JobError
+from campaign.meanings import Meanings
 from campaign.plan import MissingInput, Plan
 from campaign.ports import Artifacts, Begun, Commit, Journals, Ledger, ResultStore
 
@@ -65,6 +66,7 @@ class Gatherer:
         `variables` are what a job measures; records that others made are checked against them.
         """
         self._variables = variables
+        self._meanings = Meanings(variables)
         self._plan, self._artifacts, self._ledger, self._store = plan, artifacts, ledger, store
         self._provenance = provenance
         self.table = ledger.jobs(plan.size)
@@ -96,10 +98,14 @@ class Gatherer:
         for number, records in batches:
             with self._numbering:
                 self._next = max(self._next, number + 1)
-            path = self._artifacts.commit(self._artifacts.seal(number, records, self._provenance()))
+            path = self._artifacts.commit(self._artifacts.seal(number, records, self.stamp()))
             if path is not None:
                 done.append((number, records))
         self._index(done)
+
+    def stamp(self) -> Mapping[str, Any]:
+        """What an artifact tells of where it was made, and of the values in it."""
+        return {**self._provenance(), **self._meanings.stamp}
 
     def flush(self) -> None:
         """Bring the dataset up to what is committed; write it again where it is damaged."""
@@ -188,18 +194,18 @@ class Gatherer:
         news = [self._missing_record(m, at_ms) for m in missing if pending[m.job]]
         waiting = np.flatnonzero((self.table.state == State.MISSING_INPUT) & ours).tolist()
         news += [self._requeue_record(job, at_ms) for job in waiting if job not in lacking]
-        self._commit_decisions(news)
+        self.commit_concluded(news)
         return len(news)
 
     def requeue(self, jobs: Sequence[int], at_ms: int) -> None:
         """Send jobs back to pending by a person's word, which is committed like any record."""
-        self._commit_decisions([self._requeue_record(job, at_ms) for job in jobs])
+        self.commit_concluded([self._requeue_record(job, at_ms) for job in jobs])
         self.flush()
 
     def adopt(self, records: Sequence[Record]) -> None:
         """Commit attempts that no run of ours has made."""
         table = self.table.copy()
-        self._commit_decisions([self._conclude(record, table) for record in records])
+        self.commit_concluded([self._conclude(record, table) for record in records])
         self.flush()
 
     def next_attempt(self, job: int) -> int:
@@ -214,15 +220,23 @@ class Gatherer:
             notes = (f"revoked: {why[job]}",)
             blank = blank_record(task, "", at_ms)
             records.append(replace(blank, outcome=Outcome.REVOKED, verdict=State.PENDING.word, notes=notes))
-        self._commit_decisions(records)
+        self.commit_concluded(records)
         self.flush()
 
-    def _commit_decisions(self, records: Sequence[Record]) -> None:
+    def commit_concluded(self, records: Sequence[Record]) -> None:
         """Commit concluded records that no run made, in batches of their own."""
         size = self._plan.config.execution.batch_size or BATCH_JOBS_MAX
         for start in range(0, len(records), size):
             number = self.reserve()
             self.commit([(number, [replace(r, batch=number) for r in records[start : start + size]])])
+
+    def unmeasured(self) -> Iterator[tuple[Record, tuple[str, ...]]]:
+        """Completed jobs that lack values of what is measured now: (its record, with what can still be used; names of the others)."""
+        for number in self._artifacts.numbers():
+            for record in self._plan.own(self._meanings.understood(self._artifacts.read(number))):
+                lacking = self._meanings.lacking(record)
+                if lacking and record.outcome is Outcome.COMPLETED and self._speaks(record):
+                    yield record, lacking
 
     def close(self) -> None:
         """Close the ledger."""
@@ -278,7 +292,7 @@ class Gatherer:
             readable = []
             for number in unknown[start : start + REBUILD_SLICE]:
                 try:
-                    readable.append((number, self._artifacts.read(number).records))
+                    readable.append((number, self._meanings.understood(self._artifacts.read(number))))
                 except FormatError as error:
                     logger.warning("%s; set aside in quarantine/, its jobs run again", error.message)
                     self._artifacts.set_aside(self._artifacts.path(number), str(error))
@@ -308,7 +322,7 @@ class Gatherer:
                 news.append(self._conclude(record, table))
             else:
                 logger.info("%s tells nothing new of %s", path, record.name)
-        self._commit_decisions(news)
+        self.commit_concluded(news)
         for path in paths:
             path.unlink()
         return quarantined
@@ -342,7 +356,7 @@ class Gatherer:
         lost = [self._interrupted(entry) for key, entry in begun.items() if key not in ended]
         news = sorted([*ended.values(), *lost], key=lambda r: (r.job, r.attempt))
         table = self.table.copy()
-        self._commit_decisions([self._conclude(r, table) for r in news])
+        self.commit_concluded([self._conclude(r, table) for r in news])
         return len(ended), len(lost)
 
     def _is_indexed(self, job: int, attempt: int) -> bool:
@@ -372,7 +386,7 @@ class Gatherer:
         damaged = 0
         for number in numbers:
             try:
-                records = self._artifacts.read(number).records
+                records = self._meanings.understood(self._artifacts.read(number))
             except FormatError as error:
                 logger.warning("%s; set aside in quarantine/, its jobs run again at the next start", error.message)
                 self._artifacts.set_aside(self._artifacts.path(number), str(error))

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign import durable
+from campaign.core.identity import variable_digest
 from campaign.core.model import Axis
 from campaign.crashpoints import reach
 from campaign.errors import Code, UsageError
@@ -62,6 +63,13 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
         compare(plan, layout, generator)
         if not zipfile.is_zipfile(layout.plan):
             _save_plan(plan, layout)
+        if known.get("variables", measured := _variables(plan, generator)) != measured:
+            durable.write_bytes(layout.config, yaml_text(plan.config.document, FROZEN).encode())
+            fresh = {"configuration": plan.config.document, "configuration_sha256": durable.sha256_of(layout.config)}
+            durable.write_json(layout.manifest, {**known, **fresh, "variables": measured})
+            logger.warning(
+                "%s measures other quantities than before; campaign measure fills in what is missing", layout.root
+            )
         return
     document = plan.config.document
     _save_plan(plan, layout)
@@ -91,12 +99,18 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
                 for parameter in plan.grid.parameters
             },
             "naming_scheme": plan.config.naming_scheme,
+            "variables": _variables(plan, generator),
             "configuration_sha256": durable.sha256_of(layout.config),
             "plan_fingerprint": plan.fingerprint,
             "grown": grown,
             "configuration": document,
         },
     )
+
+
+def _variables(plan: Plan, generator: Generator) -> dict[str, str]:
+    """What each measured variable means."""
+    return {variable.name: variable_digest(variable) for variable in generator.variables(plan.config.options)}
 
 
 def _extent(axis: Axis) -> dict[str, Any]:
@@ -186,7 +200,7 @@ def _difference(old: Mapping[str, Any], new: Mapping[str, Any], incidental: tupl
         "outputs.base_path",
     )
     changed = [k for k in before.keys() | after.keys() if before.get(k) != after.get(k)]
-    keys = sorted(k for k in changed if not k.startswith(free) and k.rpartition(".")[2] not in incidental)
+    keys = sorted(k for k in changed if not k.startswith(free) and not set(k.split(".")) & set(incidental))
     return "\n".join(f"  {k}: {before.get(k, 'absent')!r} -> {after.get(k, 'absent')!r}" for k in keys) or (
         "  the generator's own defaults have changed"
     )

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from campaign.core.identity import variable_digest
 from campaign.errors import JobError, UsageError
 from campaign.generators.galaxies import GalaxiesOptions, summary
 from campaign.generators.galaxies.options import SyntheticOptions
@@ -80,6 +81,18 @@ def test_what_is_declared_is_what_is_measured():
     names = [dim.name for variable in chosen.variables for dim in variable.dims]
     for name in set(names):
         assert len({dim for variable in chosen.variables for dim in variable.dims if dim.name == name}) == 1
+
+
+def test_other_thresholds_and_bins_are_other_quantities():
+    def digests(**measurements):
+        return {v.name: variable_digest(v) for v in summary.menu(config(**measurements)).variables}
+
+    one, other = (digests(samples={"massive": {"above": above}}) for above in (11.0, 11.5))
+    assert {name for name in one if one[name] != other[name]} == {
+        "n_massive", "shot_noise_massive", "power_spectrum_massive", "correlation_function_massive"
+    }  # fmt: skip
+    finer = digests(clustering={"mesh": 96})
+    assert {name for name in finer if one[name] != finer[name]} == {"power_spectrum", "correlation_function"}
 
 
 def test_bins_fit_the_box_unless_they_are_given():

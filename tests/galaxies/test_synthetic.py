@@ -98,7 +98,9 @@ def test_the_measured_power_is_the_input_on_linear_scales():
     power, field = [], []
     for phase in range(6):
         drawn = synthetic.linear_field(options, 5, phase)
-        power.append(clustering.measure(synthetic.draw_haloes(options, drawn, 1.0, 5, phase)["position"], binning).power[0])
+        power.append(
+            clustering.measure(synthetic.draw_haloes(options, drawn, 1.0, 5, phase)["position"], binning).power[0]
+        )
         field.append(clustering.measure_field(known.growth * drawn.delta, binning).power[0])
     assert np.mean(power, axis=0) == pytest.approx(bias**2 * np.mean(field, axis=0), rel=0.1)  # of the same phases
     n = round(options.box_size / options.cell_size)

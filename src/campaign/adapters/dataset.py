@@ -14,6 +14,7 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import ZstdCodec
 
+from campaign.core.identity import variable_digest
 from campaign.core.model import Axis, Outcome, Record, State, Variable
 from campaign.crashpoints import reach
 from campaign.durable import fsync_directory, fsync_file, replace_directory
@@ -25,6 +26,9 @@ CELLS_A_CHUNK = 50_000
 
 VALUES_A_CHUNK = 500_000
 """Arrays are chunked by the first axis to about this many values."""
+
+DECLARED = "campaign_declared"
+"""Attribute of a measurement: `identity.variable_digest` of what is in it."""
 
 Value = Callable[[Record], Any]
 
@@ -87,7 +91,10 @@ class ZarrStore:
         except (OSError, ValueError, KeyError):
             return False
         wanted = {v.name: self._shape + tuple(len(dim.values) for dim in v.dims) for v, _ in self._declared()}
-        return all(name in arrays and arrays[name].shape == shape for name, shape in wanted.items())
+        if not all(name in arrays and arrays[name].shape == shape for name, shape in wanted.items()):
+            return False
+        meant = {v.name: variable_digest(v) for v in self._measured}
+        return all(arrays[name].attrs.get(DECLARED, digest) == digest for name, digest in meant.items())
 
     def create(self) -> None:
         """Lay out an empty store, every variable, coordinate and attribute, which `publish` puts in place of any other."""
@@ -158,6 +165,8 @@ class ZarrStore:
         inner = tuple(len(dim.values) for dim in variable.dims)
         fill, missing = _fill(variable)
         attributes = {**_attributes(variable.units, variable.long_name), "campaign_role": role, **missing}
+        if role == "measurement":
+            attributes[DECLARED] = variable_digest(variable)
         if variable is STATUS:
             attributes |= {
                 "flag_values": [int(s) for s in State],

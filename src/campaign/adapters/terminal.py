@@ -44,11 +44,11 @@ def ended(progress: Progress) -> int:
 
 @contextmanager
 def counting(things: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many things, and how many bytes of them, long work has looked at, on a terminal or now and then in a log."""
+    """Show how many things, and how many bytes of them if that is known, long work has looked at, on a terminal or now and then in a log."""
     console, said = Console(stderr=True), time.monotonic()
 
     def words(done: int, bytes_so_far: int) -> str:
-        return f"{done} {things}, {size(bytes_so_far)}"
+        return f"{done} {things}" + (f", {size(bytes_so_far)}" if bytes_so_far else "")
 
     if not console.is_terminal:
 

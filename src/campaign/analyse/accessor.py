@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 OVER = "realization"
 
 
-@xarray.register_dataset_accessor("campaign")
+@xarray.register_dataset_accessor("campaign")  # type: ignore[no-untyped-call]
 class CampaignAccessor:
     """Statistics of an ensemble; `ds` is what `campaign.open` or `xarray.open_zarr` gives.
 
@@ -100,7 +100,7 @@ class CampaignAccessor:
     def std(self, name: str, over: str = OVER, gaps: Gaps = "raise") -> xarray.DataArray:
         """Standard deviation over the members, n - 1 in the denominator."""
         matrix = moments.covariance(self.values(name), over, gaps=gaps)
-        found = np.sqrt(moments.diagonal(matrix))
+        found: xarray.DataArray = moments.diagonal(matrix) ** 0.5
         return found.assign_attrs(units=self._dataset[name].attrs.get("units", "1"))
 
     def covariance(

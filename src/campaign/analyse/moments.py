@@ -37,8 +37,8 @@ def vectors(
     `bins` leaves out the elements of the vector that some member lacks.
     """
     vector = _stacked(values, over, _along(values, over, along))
-    name = vector.dims[-1]
-    finite = np.isfinite(vector)
+    name = str(vector.dims[-1])
+    finite = vector.notnull()
     there = finite.any(name)
     whole = finite.all(name)
     gapped = there & ~whole
@@ -69,7 +69,7 @@ def n_members(
 ) -> xarray.DataArray:
     """How many members are there, for each point of the other dimensions; gaps count as there."""
     vector = _stacked(values, over, _along(values, over, along))
-    return np.isfinite(vector).any(vector.dims[-1]).sum(over)
+    return vector.notnull().any(str(vector.dims[-1])).sum(over)
 
 
 def mean(
@@ -101,7 +101,7 @@ def covariance(
 def correlation(matrix: xarray.DataArray) -> xarray.DataArray:
     """The correlation matrix of a covariance matrix; missing where a variance is zero."""
     first, second = matrix.dims[-2:]
-    sigma = np.sqrt(diagonal(matrix))
+    sigma = diagonal(matrix) ** 0.5
     found = matrix / (sigma.where(sigma > 0) * _twin(sigma.where(sigma > 0), str(first)))
     return found.transpose(*matrix.dims).assign_attrs(units="1", long_name=f"correlation ({first}, {second})")
 
@@ -135,7 +135,7 @@ def precision(matrix: xarray.DataArray, *, debiased: bool = True) -> xarray.Data
         )
     import xarray
 
-    found = xarray.apply_ufunc(
+    found: xarray.DataArray = xarray.apply_ufunc(
         _inverse, matrix.compute(), input_core_dims=[[first, second]], output_core_dims=[[first, second]]
     )
     if debiased:
@@ -183,7 +183,9 @@ def covariance_error(matrix: xarray.DataArray) -> xarray.DataArray:
     """Standard error of each element of a sample covariance of Gaussian members: sqrt((C_ij^2 + C_ii C_jj) / (n - 1)), after Wishart (1928)."""
     first, _ = map(str, matrix.dims[-2:])
     variances = diagonal(matrix)
-    found = np.sqrt((matrix**2 + variances * _twin(variances, first)) / (matrix.coords["members"] - 1))
+    found: xarray.DataArray = (
+        (matrix**2 + variances * _twin(variances, first)) / (matrix.coords["members"] - 1)
+    ) ** 0.5
     return found.transpose(*matrix.dims).assign_attrs(units=matrix.attrs.get("units", "1"))
 
 

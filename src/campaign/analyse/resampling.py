@@ -88,7 +88,7 @@ def percentiles(
         )
     lazy = values.chunk({over: -1}) if values.chunks is not None else values
     found = lazy.quantile(np.asarray(q) / 100, over, skipna=True).rename(quantile="percentile")
-    count = np.isfinite(values).sum(over)
+    count = values.notnull().sum(over)
     return found.assign_coords(percentile=list(map(float, q)), members=count).assign_attrs(values.attrs)
 
 

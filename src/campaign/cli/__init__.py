@@ -33,6 +33,7 @@ VERBS = {
     "verify": "hash products again and compare",
     "tidy": "write one row for each attempt: Parquet or CSV",
     "track": "adopt results that other programs have made",
+    "measure": "measure products that exist already",
     "aggregate": "summarise a measured quantity over all jobs",
     "calibrate": "fit parameters, round after round",
     "converge": "observed order and extrapolation along a ladder",

@@ -11,7 +11,7 @@ from functools import lru_cache
 from string import Formatter
 from typing import Any
 
-from campaign.core.model import Axis, Point, Scalar
+from campaign.core.model import Axis, Point, Scalar, Variable
 
 FINGERPRINT_VERSION = 1
 """Version of the rule that makes `task_fingerprint`."""
@@ -38,6 +38,13 @@ def task_fingerprint(generator: str, point: Point, seed: int, config_hash: str) 
 def fingerprint_of(generator: str, point_json: str, seed: int, config_hash: str) -> str:
     """`task_fingerprint` of a point that is given as its canonical JSON."""
     return _sha256(f"campaign-task-{FINGERPRINT_VERSION}:{generator}:{point_json}:{seed}:{config_hash}")
+
+
+@lru_cache(maxsize=1024)
+def variable_digest(variable: Variable) -> str:
+    """What a variable's values mean, in 16 hexadecimal digits: values of one name and other bins are not the same."""
+    dims = [[dim.name, list(dim.values), dim.units] for dim in variable.dims]
+    return _sha256(canonical_json([variable.name, variable.dtype, variable.units, dims, variable.settings]))[:16]
 
 
 def job_seed(campaign_seed: int, point: Point) -> int:

@@ -83,6 +83,7 @@ class Variable:
     units: str = "1"
     long_name: str = ""
     dims: tuple[Axis, ...] = ()
+    settings: str = ""  # what else decides its values, such as a threshold
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Nothing heavy is imported before the first job: the coordinator asks this module
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +72,7 @@ class Galaxies:
     """The generator `galaxies`: halo catalogue in, galaxy catalogue and its statistics out."""
 
     name = "galaxies"
-    version = "2"
+    version = "3"
     options = GalaxiesOptions
     incidental = ("simulation_root", "collective_write", "measurements")
     parallel = True
@@ -191,6 +191,7 @@ class Galaxies:
         attributes = {
             "simulation": hosts.metadata.simulation,
             "redshift": hosts.metadata.redshift,
+            "omega_m": hosts.metadata.omega_m,
             "realization": int(task.point["realization"]),
             "campaign_seed": task.campaign_seed,
             "galaxy_model": task.config["galaxy_model"],
@@ -201,6 +202,14 @@ class Galaxies:
             attributes=attributes, collective=task.config["collective_write"], kept=task.config["columns"],
         )  # fmt: skip
         return measured
+
+    def read(self, task: Task, product: Path, names: Sequence[str]) -> dict[str, Any]:
+        """What is measured of a catalogue that was made before; JobError where it lacks a column that is needed."""
+        from campaign.generators.galaxies import catalogue, summary
+
+        chosen = summary.menu(task.config)
+        found = summary.measure(catalogue.read_sample(product, with_phase_space=chosen.binning is not None), chosen)
+        return {name: found[name] for name in names}
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """Prove the closed catalogue complete; JobError where it is not."""

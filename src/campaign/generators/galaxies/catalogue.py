@@ -13,6 +13,7 @@ from campaign.errors import Code, ProductError
 from campaign.generators.galaxies.halos import HaloCatalog
 from campaign.generators.galaxies.mpi import MPIContext, MPIError, concatenated, counts
 from campaign.generators.galaxies.populate import GalaxyCatalog
+from campaign.generators.galaxies.summary import MEASURED, NOWHERE, Sample
 
 Columns = Mapping[str, Mapping[str, npt.NDArray[Any]]]
 """Group -> name -> column."""
@@ -21,6 +22,9 @@ Rows = Mapping[str, Sequence[int]]
 """Group -> rows of each rank."""
 
 SCHEMA_VERSION = "1.0"
+OMEGA_M = 0.315192
+"""Matter density of catalogues that do not tell it: that of AbacusSummit's base cosmology."""
+
 CHUNK_ROWS = 65536
 UNITS = {
     "position": "Mpc/h",
@@ -189,6 +193,29 @@ def compression_filters(compression: str) -> dict[str, Any]:
             import hdf5plugin
 
             return {**hdf5plugin.Zstd(clevel=1), "shuffle": True}
+
+
+def read_sample(path: str | Path, *, with_phase_space: bool) -> Sample:
+    """What is measured of a catalogue, from its file; ProductError where it can't be read or lacks a column."""
+    import h5py
+    import hdf5plugin  # noqa: F401 - registers the filters that the catalogue may need
+
+    try:
+        with h5py.File(path, "r") as file:
+            galaxies = file["galaxies"]
+            space = [galaxies[name][...] if with_phase_space else NOWHERE for name in ("position", "velocity")]
+            return Sample(
+                {name: galaxies[name][...] for name in MEASURED}, file["halos/mass"][...], float(file.attrs["box_size"]),
+                float(file.attrs["redshift"]), float(file.attrs.get("omega_m", OMEGA_M)), *space,
+            )  # fmt: skip
+    except KeyError as error:
+        raise ProductError(
+            Code.PRODUCT_INVALID,
+            f"{path} has not all that is measured: {error}",
+            action="measure less, or keep all `columns`",
+        ) from error
+    except (OSError, RuntimeError) as error:
+        raise _invalid(path, f"it can't be read: {error}") from error
 
 
 def verify_catalogue(path: str | Path, expected_galaxies: int, expected_halos: int) -> None:

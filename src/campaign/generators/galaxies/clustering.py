@@ -178,7 +178,9 @@ def _separations(binning: Binning) -> _Geometry:
     return _geometry((axis, axis, axis), binning.s_edges, binning.multipoles, np.ones(axis.size))
 
 
-def _geometry(axes: Sequence[Floats], edges: Sequence[float], multipoles: Sequence[int], times: Floats) -> _Geometry:
+def _geometry(
+    axes: Sequence[npt.NDArray[Any]], edges: Sequence[float], multipoles: Sequence[int], times: Floats
+) -> _Geometry:
     """`times` says how many cells each place along the last axis stands for."""
     from scipy.special import eval_legendre
 

@@ -97,24 +97,27 @@ class Menu:
         for quantity in self.quantities:
             found += BY_QUANTITY.get(quantity, ())
         for name, (column, above) in self.samples.items():
-            found.append(Variable(f"n_{name}", "i8", "1", f"number of galaxies with {column} above {above:g}"))
+            words = f"{column} above {above:g}"
+            found.append(Variable(f"n_{name}", "i8", "1", f"number of galaxies with {words}", settings=words))
         if self.binning is not None:
             for name in ("", *self.samples):
                 found += self._clustering(name, self.binning)
         return tuple(found)
 
     def _clustering(self, sample: str, binning: clustering.Binning) -> list[Variable]:
-        ending, of = (f"_{sample}", f" of sample {sample}") if sample else ("", "")
+        ending, chosen = (f"_{sample}", "{} above {:g}".format(*self.samples[sample])) if sample else ("", "")
+        of, settings = f" of galaxies with {chosen}" if chosen else "", f"mesh {binning.mesh}; {chosen}"
         ell = Axis("ell", binning.multipoles, "1", "multipole")
-        found = [Variable(f"shot_noise{ending}", "f8", "(Mpc/h)3", f"shot noise{of}, subtracted from the monopole")]
+        noise = f"shot noise{of}, subtracted from the monopole"
+        found = [Variable(f"shot_noise{ending}", "f8", "(Mpc/h)3", noise, settings=chosen)]
         if "power_spectrum" in self.quantities:
             k = _bins("k", np.asarray(binning.k_edges), "h/Mpc", "wave number")
             long_name = f"power spectrum in redshift space{of}"
-            found.append(Variable(f"power_spectrum{ending}", "f8", "(Mpc/h)3", long_name, (ell, k)))
+            found.append(Variable(f"power_spectrum{ending}", "f8", "(Mpc/h)3", long_name, (ell, k), settings))
         if "correlation_function" in self.quantities:
             s = _bins("s", np.asarray(binning.s_edges), "Mpc/h", "separation")
             long_name = f"correlation function in redshift space{of}"
-            found.append(Variable(f"correlation_function{ending}", "f8", "1", long_name, (ell, s)))
+            found.append(Variable(f"correlation_function{ending}", "f8", "1", long_name, (ell, s), settings))
         return found
 
 
@@ -176,7 +179,8 @@ def _clustering(sample: Sample, binning: clustering.Binning, inside: Mapping[str
         )
     seen = clustering.in_redshift_space(sample.positions, sample.velocities, sample.redshift, sample.omega_m)
     found: Values = {}
-    for ending, mask in {"": slice(None), **{f"_{name}": mask for name, mask in inside.items()}}.items():
+    everywhere = np.ones(len(seen), bool)
+    for ending, mask in {"": everywhere, **{f"_{name}": mask for name, mask in inside.items()}}.items():
         spectra = clustering.measure(seen[mask], binning)
         found |= {
             f"power_spectrum{ending}": spectra.power, f"correlation_function{ending}": spectra.correlation,

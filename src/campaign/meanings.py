@@ -1,0 +1,41 @@
+"""What measured values mean: whether those of an artifact are what has their name now, and which are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from campaign.core.identity import variable_digest
+from campaign.core.model import Record, Variable
+from campaign.ports import Batch
+
+VARIABLES = "variables"
+"""What an artifact tells of the values in it: name -> `identity.variable_digest`."""
+
+
+class Meanings:
+    """Of the variables that a campaign measures now."""
+
+    def __init__(self, variables: Sequence[Variable]) -> None:
+        self._digests = {variable.name: variable_digest(variable) for variable in variables}
+
+    @property
+    def stamp(self) -> Mapping[str, Any]:
+        """What artifacts that are made now tell."""
+        return {VARIABLES: self._digests}
+
+    def understood(self, batch: Batch) -> Sequence[Record]:
+        """Its records, without values that were measured in other bins, or units, than what has their name now."""
+        theirs = batch.meta.get(VARIABLES, {})
+        strange = {name for name, digest in self._digests.items() if theirs.get(name, digest) != digest}
+        if not strange:
+            return batch.records
+        return [
+            replace(record, measurements={n: v for n, v in record.measurements.items() if n not in strange})
+            for record in batch.records
+        ]
+
+    def lacking(self, record: Record) -> tuple[str, ...]:
+        """Names of what a record has no value of."""
+        return tuple(name for name in self._digests if name not in record.measurements)
