@@ -25,6 +25,7 @@ from campaign.noticing import Noticing, noticed
 from campaign.opening import committing, lay_out, refuse_while_paused
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
 from campaign.plan import Plan, States
+from campaign.ports import Expecting
 from campaign.shards import Shard, live_shards
 from campaign.showing import Followers, RunScene, logged, shown, ways_in
 
@@ -104,8 +105,21 @@ def _run(plan: Plan, generator: Generator, layout: Layout, options: Options) -> 
             _report(plan, layout)
             raise
         if outcome.attempts_now or not layout.report.exists():
+            if outcome.exit_code != EXIT_RESUMABLE and isinstance(generator, Expecting):
+                _assess(plan, generator)
             _report(plan, layout)
         return outcome if noticing is None else noticing.end(outcome)
+
+
+def _assess(plan: Plan, generator: Generator) -> None:
+    """What an ensemble that is whole says of itself, as pictures of the report that follows: nothing depends on it."""
+    from campaign import qa
+
+    try:
+        found = qa.assess(plan.config, generator)
+        logger.info("qa: %s; %s", found.verdict, found.reports)
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with it, the run is done
+        logger.warning("the campaign can't be checked: %s: %s", type(error).__name__, error)
 
 
 def _report(plan: Plan, layout: Layout) -> None:

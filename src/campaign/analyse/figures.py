@@ -27,7 +27,7 @@ def save(figure: Figure, path: Path) -> None:
 
 def convergence(found: Sequence[Ladder], metric: str, along: str) -> Figure:
     """Left: the values, and what they are extrapolated to; right: how far they are from that, with the observed order."""
-    figure, (left, right) = _panels(2)
+    figure, (left, right) = panelled(2)
     for n, (at, ladder) in enumerate(found[:SHOWN]):
         best, color = ladder.best, f"C{n}"
         sizes, values = [level.size for level in ladder.levels], [level.value for level in ladder.levels]
@@ -43,12 +43,12 @@ def convergence(found: Sequence[Ladder], metric: str, along: str) -> Figure:
             right.loglog(sizes, guide, **FAINT)
     left.set(xlabel=f"size ({along})", ylabel=metric, title="values; stars: extrapolated to size 0")
     right.set(xlabel=f"size ({along})", ylabel=f"|{metric} - extrapolated|", title="distance; dotted: the whole order")
-    return _finished(figure, left, right, hidden=len(found) - SHOWN)
+    return finished(figure, left, right, hidden=len(found) - SHOWN)
 
 
 def ensemble(entries: Sequence[Mapping[str, Any]], metric: str, tolerance: float) -> Figure:
     """Left: the mean over more and more members, with its standard error; right: that error, relative to the mean."""
-    figure, (left, right) = _panels(2)
+    figure, (left, right) = panelled(2)
     scalar = [entry for entry in entries if "convergence" in entry]
     for n, entry in enumerate(scalar[:SHOWN]):
         told, color = entry["convergence"], f"C{n}"
@@ -60,7 +60,7 @@ def ensemble(entries: Sequence[Mapping[str, Any]], metric: str, tolerance: float
     right.axhline(tolerance, label="tolerance", **FAINT)
     left.set(xlabel="members", ylabel=f"mean {metric}", title="mean and its standard error")
     right.set(xlabel="members", ylabel="relative standard error", title="how well the mean is known")
-    return _finished(figure, left, right, hidden=len(scalar) - SHOWN)
+    return finished(figure, left, right, hidden=len(scalar) - SHOWN)
 
 
 def calibration(report: Mapping[str, Any]) -> Figure:
@@ -68,7 +68,7 @@ def calibration(report: Mapping[str, Any]) -> Figure:
     rounds = report["iterations"]
     numbers = [one["iteration"] for one in rounds]
     names = list(report["best_parameters"])[: SHOWN - 1]
-    figure, panels = _panels(1 + len(names))
+    figure, panels = panelled(1 + len(names))
     panels[0].plot(numbers, [one["loss"] for one in rounds], "o-")
     positive = all(one["loss"] > 0 for one in rounds)
     panels[0].set(
@@ -84,10 +84,11 @@ def calibration(report: Mapping[str, Any]) -> Figure:
         panel.set(
             xlabel="round", ylabel=name, title=name, yscale="log" if rounds[0]["region"][name]["log"] else "linear"
         )
-    return _finished(figure, *panels, hidden=len(report["best_parameters"]) - len(names))
+    return finished(figure, *panels, hidden=len(report["best_parameters"]) - len(names))
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def panelled(count: int) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels beside each other."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -98,7 +99,8 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, panels
 
 
-def _finished(figure: Figure, *panels: Axes, hidden: int) -> Figure:
+def finished(figure: Figure, *panels: Axes, hidden: int) -> Figure:
+    """With grids, legends, and a word on what is not shown."""
     from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     for panel in panels:

@@ -34,6 +34,7 @@ VERBS = {
     "tidy": "write one row for each attempt: Parquet or CSV",
     "track": "adopt results that other programs have made",
     "measure": "measure products that exist already",
+    "qa": "check a campaign, and write its statistics and pictures",
     "aggregate": "summarise a measured quantity over all jobs",
     "calibrate": "fit parameters, round after round",
     "converge": "observed order and extrapolation along a ladder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -92,6 +93,26 @@ class Reading(Protocol):
 
     def read(self, task: Task, product: Path, names: Sequence[str]) -> Mapping[str, Any]:
         """The values of these `variables`; JobError where one can't be read of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What a measured array should be on average, from theory or from others' work."""
+
+    values: Any  # of the variable's shape; missing where nothing is expected
+    tolerance: float  # relative; of a logarithm, absolute
+    source: str
+    logarithmic: bool = False  # whether the variable is a logarithm
+    scatter: Any = None  # of one member, where it is known, of the same shape: that of few members tells little
+    binding: bool = True  # whether a campaign that differs is wrong, and not only worth a look
+
+
+@runtime_checkable
+class Expecting(Protocol):
+    """What a generator has beside the rest that knows what its jobs should measure on average."""
+
+    def expected(self, config: Mapping[str, Any], point: Point) -> Mapping[str, Expected]:
+        """Of some of its `variables`, for any job that has `point` (without what members of an ensemble differ by)."""
 
 
 @runtime_checkable

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from campaign.generators.galaxies.halos import HaloCatalog, load_and_filter_halos
     from campaign.generators.galaxies.mpi import MPIContext, initialize_mpi_jax
     from campaign.generators.galaxies.populate import GalaxyCatalog, GalaxyModelParams, generate_galaxies
+    from campaign.ports import Expected
 
     Loaded = tuple[MPIContext, HaloCatalog]
     Made = tuple[MPIContext, HaloCatalog, GalaxyCatalog]
@@ -210,6 +211,12 @@ class Galaxies:
         chosen = summary.menu(task.config)
         found = summary.measure(catalogue.read_sample(product, with_phase_space=chosen.binning is not None), chosen)
         return {name: found[name] for name in names}
+
+    def expected(self, config: Mapping[str, Any], point: Point) -> dict[str, Expected]:
+        """What catalogues should measure on average at a redshift."""
+        from campaign.generators.galaxies import reference
+
+        return reference.expected(config, point)
 
     def verify(self, task: Task, product: Path, measurements: Mapping[str, Any]) -> None:
         """Prove the closed catalogue complete; JobError where it is not."""

@@ -18,6 +18,9 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+WORST_CONDITION = 1e4
+"""Of the directions of the cells in a bin, to tell multipoles apart."""
+
 CLOUD = 2
 """Power of the window function of a cloud in a cell."""
 
@@ -77,7 +80,7 @@ def measure_field(delta: Floats, binning: Binning) -> Spectra:
 def _averaged(power: Floats, binning: Binning, shot_noise: float) -> Spectra:
     power[0, 0, 0] = 0
     correlation = _transformed_back(power) * (power.shape[0] ** 3 / binning.box_size**3)
-    return Spectra(_modes(binning).average(power), _separations(binning).average(correlation), shot_noise)
+    return Spectra(_modes(binning).average(power), _separations(binning).fit(correlation), shot_noise)
 
 
 def mode_counts(binning: Binning) -> npt.NDArray[np.int64]:
@@ -149,14 +152,26 @@ class _Geometry:
     bins: npt.NDArray[np.int64]  # (n,)
     weights: Floats  # (multipole, n)
     counts: npt.NDArray[np.int64]  # (bin,), of all cells, those left out by a real transform as well
+    unmixing: Floats  # (bin, multipole, multipole): what sums over a bin are multiplied with to give the best fit
 
     def average(self, mesh: Floats) -> Floats:
         """Multipoles of what stands on the mesh: (2 l + 1) times the mean of it and the Legendre polynomial, (multipole, bin)."""
-        values = mesh.reshape(-1)[self.places]
-        sums = [np.bincount(self.bins, weight * values, minlength=len(self.counts)) for weight in self.weights]
         with np.errstate(invalid="ignore"):
-            found: Floats = np.where(self.counts > 0, np.stack(sums) / self.counts, np.nan)
+            found: Floats = np.where(self.counts > 0, self._sums(mesh) / self.counts, np.nan)
         return found
+
+    def fit(self, mesh: Floats) -> Floats:
+        """Multipoles that fit best what stands on the mesh, (multipole, bin); missing where a bin has too few cells to tell them apart.
+
+        The directions of a few cells are not spread evenly, and a mean would take part of one multipole for another.
+        """
+        return np.asarray(np.einsum("bij,jb->ib", self.unmixing, self._sums(mesh)))
+
+    def _sums(self, mesh: Floats) -> Floats:
+        values = mesh.reshape(-1)[self.places]
+        return np.stack(
+            [np.bincount(self.bins, weight * values, minlength=len(self.counts)) for weight in self.weights]
+        )
 
 
 @lru_cache(maxsize=4)
@@ -191,6 +206,17 @@ def _geometry(
     last = chosen % z.size
     bins = np.searchsorted(np.asarray(edges), lengths, side="right") - 1
     cosine, weight = z[last] / lengths, times[last]
-    weights = np.stack([(2 * ell + 1) * weight * eval_legendre(ell, cosine) for ell in multipoles])
+    polynomials = np.stack([eval_legendre(ell, cosine) for ell in multipoles])
+    weights = polynomials * weight * (2 * np.asarray(multipoles) + 1)[:, None]
     counts = np.bincount(bins, weight, minlength=len(edges) - 1).astype(np.int64)
-    return _Geometry(chosen, bins, weights, counts)
+    return _Geometry(chosen, bins, weights, counts, _unmixing(polynomials, weights, bins, len(edges) - 1))
+
+
+def _unmixing(polynomials: Floats, weights: Floats, bins: npt.NDArray[np.int64], number: int) -> Floats:
+    """Inverse of the sums of weights times polynomials in each bin, (bin, multipole, multipole)."""
+    mixing = np.array([[np.bincount(bins, w * p, minlength=number) for p in polynomials] for w in weights])
+    found = np.full((number, len(weights), len(weights)), np.nan)
+    for n in range(number):
+        if np.linalg.cond(mixing[:, :, n]) < WORST_CONDITION:
+            found[n] = np.linalg.inv(mixing[:, :, n])
+    return found

@@ -33,6 +33,9 @@ LOG_HALO_MASS = _bins("log_halo_mass", HALO_EDGES, "log10(Msun/h)", "logarithm o
 MASS_ABOVE = Axis("stellar_mass_threshold", tuple(STELLAR_EDGES.tolist()), "log10(Msun)", "logarithm of stellar mass")
 SFR_ABOVE = Axis("sfr_threshold", tuple(SFR_EDGES.tolist()), "log10(Msun/yr)", "logarithm of star formation rate")
 
+LOG_SSFR_MIN = -11.0
+"""Galaxies that form stars have a larger specific star formation rate, log10 of 1/yr."""
+
 DENSITY, CUMULATIVE = "(Mpc/h)-3 dex-1", "(Mpc/h)-3"
 COUNTS = (
     Variable("n_halos", "i8", "1", "number of host haloes"),
@@ -52,7 +55,7 @@ BY_QUANTITY = {
     ),
     "relations": (
         Variable(
-            "specific_sfr", "f8", "log10(yr-1)", "mean logarithm of the specific star formation rate of star-forming galaxies",
+            "specific_sfr", "f8", "log10(yr-1)", "mean logarithm of the specific star formation rate of galaxies above 1e-11 yr-1",
             (LOG_STELLAR_MASS,),
         ),
         Variable(
@@ -136,7 +139,7 @@ def _menu(key: str) -> Menu:
 
 
 def _binning(options: MeasurementOptions, box_size: float) -> clustering.Binning:
-    """Bins that fit the box where they are not given: two fundamental modes wide; twelve to a quarter of the box, above two cells."""
+    """Bins that fit the box where they are not given: two fundamental modes wide; twelve to a quarter of the box, above two cells and none less than one wide."""
     asked, fundamental = options.clustering, 2 * np.pi / box_size
     k_step = asked.k_step or 2 * fundamental
     k_edges = np.arange(fundamental / 2, asked.k_max + k_step / 2, k_step)
@@ -144,7 +147,8 @@ def _binning(options: MeasurementOptions, box_size: float) -> clustering.Binning
         (n for n in (32, 64, 96, 128, 192, 256, 384, 512) if 0.7 * n * fundamental / 2 >= asked.k_max), 512
     )
     s_max = asked.s_max or min(box_size / 4, 150.0)
-    s_step = asked.s_step or (s_max - 2 * box_size / mesh) / 12
+    s_span, cell = s_max - 2 * box_size / mesh, box_size / mesh
+    s_step = asked.s_step or s_span / max(min(12, int(s_span / cell)), 1)
     s_edges = s_max - s_step * np.arange(int(s_max / s_step) + 1)[::-1]
     s_edges = s_edges[s_edges >= 2 * box_size / mesh * (1 - 1e-9)]
     rounded = [tuple(np.round(edges, 9).tolist()) for edges in (k_edges, s_edges)]
@@ -209,10 +213,12 @@ def _star_formation(sample: Sample, volume: float) -> Values:
 def _relations(sample: Sample, _: float) -> Values:
     """Mean relations; missing in bins without galaxies."""
     properties = sample.properties
-    stellar, forming = properties["log_stellar_mass"].astype(np.float64), properties["is_quenched"] == 0
+    stellar = properties["log_stellar_mass"].astype(np.float64)
+    specific = properties["log_sfr"] - stellar
+    forming = specific > LOG_SSFR_MIN
     central = properties["is_central"] == 1
     return {
-        "specific_sfr": _mean(stellar[forming], (properties["log_sfr"] - stellar)[forming], STELLAR_EDGES),
+        "specific_sfr": _mean(stellar[forming], specific[forming], STELLAR_EDGES),
         "stellar_to_halo_mass": _mean(np.log10(sample.halo_masses.astype(np.float64)), stellar[central], HALO_EDGES),
     }
 
