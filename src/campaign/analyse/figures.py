@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from campaign.analyse.comparison import Comparison
     from campaign.analyse.ladders import Ladder
 
+BARS = 20
 SHOWN = 8
 """Curves in a panel; more can't be told from each other."""
 
@@ -85,6 +87,27 @@ def calibration(report: Mapping[str, Any]) -> Figure:
             xlabel="round", ylabel=name, title=name, yscale="log" if rounds[0]["region"][name]["log"] else "linear"
         )
     return finished(figure, *panels, hidden=len(report["best_parameters"]) - len(names))
+
+
+def comparison(found: Comparison, names: tuple[str, str]) -> Figure:
+    """Left: differences of means in standard errors; right: p-values, sorted, against what chance gives."""
+    figure, (left, right) = panelled(2)
+    told = [entry for entry in found.entries if entry.p_value is not None and not entry.identical]
+    shown = sorted(told, key=lambda entry: entry.p_value or 0.0)[:BARS]
+    errors = [
+        math.hypot(*(s / math.sqrt(max(n, 1)) for s, n in zip(e.std, e.count, strict=True))) or math.inf for e in shown
+    ]
+    heights = [(e.mean[0] - e.mean[1]) / error for e, error in zip(shown, errors, strict=True)]
+    left.barh(range(len(shown)), heights)
+    left.set_yticks(
+        range(len(shown)), [" ".join(filter(None, (e.name, _words(e.at)))) for e in shown], fontsize="small"
+    )
+    left.set(xlabel="difference of means, standard errors", title=f"{names[0]}\nminus {names[1]}")
+    values = sorted(max(entry.p_value or 0.0, 1e-16) for entry in told)
+    right.loglog([(n + 1) / (len(values) + 1) for n in range(len(values))], values, "o")
+    right.loglog([1e-3, 1], [1e-3, 1], **FAINT)
+    right.set(xlabel="p-value that chance gives", ylabel="p-value", title="all that is not identical")
+    return finished(figure, left, right, hidden=len(told) - len(shown))
 
 
 def panelled(count: int) -> tuple[Figure, list[Axes]]:

@@ -35,6 +35,7 @@ VERBS = {
     "track": "adopt results that other programs have made",
     "measure": "measure products that exist already",
     "qa": "check a campaign, and write its statistics and pictures",
+    "compare": "compare two catalogues or two campaigns",
     "aggregate": "summarise a measured quantity over all jobs",
     "calibrate": "fit parameters, round after round",
     "converge": "observed order and extrapolation along a ladder",
