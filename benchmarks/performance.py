@@ -86,6 +86,11 @@ SECTIONS = (
         "40,000 jobs of which forty end between two looks; where a picture takes long, it comes more seldom. Both cores are busy with jobs that do nothing "
         "while the status is asked for.",
     ),
+    Section(
+        "science", "Measurements and statistics",
+        "Mocks are made and measured in one process, all quantities and both kinds of clustering. The covariances, one for each redshift, are computed in a process of "
+        "its own from a dataset on disk, imports apart.",
+    ),
     Section("registry", "The registry", "Asked in one process, without HTTP; every change is on disk when it is answered."),
     Section(
         "torture", "Torture",

@@ -134,6 +134,7 @@ def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
     [
         (["first_campaign.py", "--small"], 4),
         (["watching.py", "--small"], 4 + (shutil.which("chromium") is not None)),
+        (["science.py", "--small"], 3),
         (["slots.py", "--slots", "4", "--rounds", "10"], 1),
         (["registry.py", "--campaigns", "200", "--repeats", "1"], 4 + 4 * installed()),
         (["sweeps.py", "--cases", "20", "--circuits", "20", "--repeats", "1"], 5),

@@ -182,7 +182,7 @@ def products(one: xarray.Dataset, other: xarray.Dataset) -> dict[str, int]:
 
     pair = xarray.align(one[["product_sha256", "status"]], other[["product_sha256", "status"]], join="inner")
     done = [(ds["status"] == int(State.COMPLETED)).to_numpy() for ds in pair]
-    sums = [ds["product_sha256"].to_numpy().astype(str) for ds in pair]
+    sums = [ds["product_sha256"].to_numpy().astype(object) for ds in pair]
     both, same = done[0] & done[1], sums[0] == sums[1]
     return {
         "jobs": int(both.size), "identical": int((both & same).sum()), "different": int((both & ~same).sum()),
