@@ -19,6 +19,7 @@ class Commits:
     def __init__(self, committer: Committer, clock: Clock, flush_interval_s: float) -> None:
         self._committer, self._clock, self._interval = committer, clock, flush_interval_s
         self._queue: asyncio.Queue[tuple[int, Sequence[Record]]] = asyncio.Queue()
+        self._asked: list[asyncio.Future[None]] = []  # who waits for the dataset
         self.slowest_flush_s = 0.0
         self._task: asyncio.Task[None] | None = None
 
@@ -35,19 +36,29 @@ class Commits:
         """A batch is complete."""
         self._queue.put_nowait((number, records))
 
+    async def in_the_dataset(self) -> None:
+        """Wait until what was put so far is in the dataset as well."""
+        told = asyncio.get_running_loop().create_future()
+        self._asked.append(told)
+        self.put(-1, ())
+        await told
+
     async def _loop(self) -> None:
         flushed, cost = self._clock.monotonic_s(), 0.0
         while True:
             batches = [await self._queue.get()]
             while not self._queue.empty():
                 batches.append(self._queue.get_nowait())
-            await asyncio.to_thread(self._committer.commit, batches)
+            asked, self._asked = self._asked, []
+            await asyncio.to_thread(self._committer.commit, [batch for batch in batches if batch[1]])
             now = self._clock.monotonic_s()
-            if now - flushed > max(self._interval, FLUSH_SHARE * cost):
+            if asked or now - flushed > max(self._interval, FLUSH_SHARE * cost):
                 await asyncio.to_thread(self._committer.flush)
                 flushed = self._clock.monotonic_s()
                 cost = flushed - now
                 self.slowest_flush_s = max(self.slowest_flush_s, cost)
+            for told in asked:
+                told.set_result(None)
             for _ in batches:  # not when committing failed: then the queue never counts as emptied
                 self._queue.task_done()
 

@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,9 +22,9 @@ from campaign.errors import Code, StoppedError, UsageError
 from campaign.garbage import collecting_seldom
 from campaign.layout import Layout
 from campaign.noticing import Noticing, noticed
-from campaign.opening import committing, lay_out, refuse_while_paused
+from campaign.opening import committing, lay_out, refuse_while_paused, writing
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE, Outcome
-from campaign.plan import Plan, States
+from campaign.plan import Jobs, Plan, States
 from campaign.ports import Expecting
 from campaign.shards import Shard, live_shards
 from campaign.showing import Followers, RunScene, logged, shown, ways_in
@@ -32,8 +32,11 @@ from campaign.showing import Followers, RunScene, logged, shown, ways_in
 if TYPE_CHECKING:
     from campaign.core.enough import Sufficiency
     from campaign.core.lifecycle import JobTable
+    from campaign.core.staging import Gates
     from campaign.execute import Execution
+    from campaign.gather import Gatherer
     from campaign.ports import Audience, Committer, Generator
+    from campaign.stages import Parts
     from campaign.submit import Chain
     from campaign.tally import Summary
 
@@ -71,11 +74,14 @@ class Books:
     committer: Committer
     reserve: Callable[[], int]  # gives batch numbers
     durations_s: Sequence[tuple[int, float]]
+    jobs: Jobs  # all that are executed
+    gates: Gates | None = None  # what jobs of stages wait for
     sufficiency: Sufficiency | None = None  # None: every job is run
 
     def suffices(self, record: Record) -> bool:
         """Take in a job that has completed; whether there are enough now."""
-        return self.sufficiency is not None and self.sufficiency.suffices(record)
+        own = record.generator == self.jobs.config.generator  # and not that of a stage
+        return self.sufficiency is not None and own and self.sufficiency.suffices(record)
 
     def are_left(self, states: States) -> bool:
         """Whether jobs in these states are left to be run."""
@@ -158,17 +164,48 @@ def _run_followed(
 
 def _run_alone(plan: Plan, generator: Generator, layout: Layout, options: Options, outside: Outside) -> Outcome:
     """All jobs, committed by this coordinator."""
-    with committing(plan, generator, layout) as gatherer:
+    with _with_stages(plan, generator, layout) as (gatherer, parts):
         known = _sufficiency(plan, layout, gatherer.table.state)
-        books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s(), known)
+        books = Books(gatherer.table, gatherer, gatherer.reserve, gatherer.durations_s(), plan, sufficiency=known)
+        if parts is not None:
+            gates = parts.gates()
+            books = replace(books, table=parts.table(gates), committer=parts, jobs=parts, gates=gates)
         chain = _chain(layout, plan, options)
-        if books.are_left(gatherer.table.state):
+        if books.are_left(books.table.state):
             _begin(chain, gatherer.table)
         with _ending_with(chain):
             summary = _run_pending(plan, generator, books, layout, options, outside)
-        chain.end(complete=not books.are_left(gatherer.table.state) or _ordered_to_end(summary))
+        left = books.are_left(gatherer.table.state) or (parts is not None and parts.are_left())
+        chain.end(complete=not left or _ordered_to_end(summary))
         gatherer.flush()
-        return _outcome(gatherer.table.state, layout, summary, books)
+        outcome = _outcome(gatherer.table.state, layout, summary, books)
+        return outcome if parts is None else _with_those_of_stages(outcome, parts)
+
+
+@contextlib.contextmanager
+def _with_stages(plan: Plan, generator: Generator, layout: Layout) -> Iterator[tuple[Gatherer, Parts | None]]:
+    """The writer of a campaign, and it together with its stages where there are any.
+
+    Journals are kept until the stages have taken theirs out of them as well.
+    """
+    if not plan.config.stages:
+        with committing(plan, generator, layout) as gatherer:
+            yield gatherer, None
+        return
+    from campaign import stages
+
+    with writing(plan, generator, layout) as gatherer, stages.opened(plan, gatherer, layout) as parts:
+        yield gatherer, parts
+
+
+def _with_those_of_stages(outcome: Outcome, parts: Parts) -> Outcome:
+    """What became of the stages as well."""
+    code = outcome.exit_code
+    if code != EXIT_RESUMABLE and parts.are_left():
+        code = EXIT_RESUMABLE
+    elif code == EXIT_DONE and not parts.complete:
+        code = EXIT_FAILED_JOBS
+    return replace(outcome, exit_code=code, stages=parts.counts())
 
 
 def _run_shard(
@@ -186,7 +223,10 @@ def _run_shard(
             stamp = gatherer.stamp
             committer = ShardCommitter(ArtifactStore(layout.root), stamp, partial(commit, at_work=True))
             numbers = Numbers(gatherer.next_number, shard)
-            books = Books(own_part(plan, gatherer.table, shard), committer, numbers, gatherer.durations_s(), known)
+            part = own_part(plan, gatherer.table, shard)
+            books = Books(part, committer, numbers, gatherer.durations_s(), plan, sufficiency=known)
+            if plan.config.stages:
+                logger.info("stages are left to a run without --shard")
             if shard.index == 0 and books.are_left(gatherer.table.state):
                 _begin(chain, gatherer.table)
         with _ending_with(chain):
@@ -224,7 +264,7 @@ def _run_pending(
         return None
     _require_packages(generator, plan)
     place = find_place(plan.config)
-    require_room(place, [plan.shapes[n] for n in np.unique(plan.shape_of[pending])])
+    require_room(place, [books.jobs.shapes[n] for n in np.unique(books.jobs.shape_of[pending])])
     with collecting_seldom():
         return asyncio.run(_execute(plan, books, place, layout, options, outside))
 
@@ -267,9 +307,9 @@ async def _execute(
     cluster = await open_cluster(plan, place, layout, options.dashboard)
     try:
         execution = Execution(
-            plan, books.table, cluster, books.committer, journals, clock,
+            books.jobs, books.table, cluster, books.committer, journals, clock,
             books.reserve, place.left_s, books.durations_s, len(place.nodes) if place.watch is not None else 0,
-            outside.orders, books.suffices,
+            outside.orders, books.suffices, books.gates,
         )  # fmt: skip
         scene = RunScene(plan, execution, clock)
         cluster.show_page(CampaignPage(scene))

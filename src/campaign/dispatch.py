@@ -17,7 +17,7 @@ from campaign.core.model import FailureClass, JobCall, Lease, Node, Record, Shap
 from campaign.core.packing import LaunchRate, Placement, SlotTable, capacity
 from campaign.core.walltime import Durations, Estimate, choose
 from campaign.graph import build_graph, pack
-from campaign.plan import Plan
+from campaign.plan import Jobs
 
 RETRIES_GATHER_S = 5.0
 """How long retries that are due wait for others, so that they share a batch, while other work is there."""
@@ -51,7 +51,7 @@ class Dispatcher:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Jobs,
         table: JobTable,
         reserve: Callable[[], int],
         durations: Durations,
@@ -165,6 +165,20 @@ class Dispatcher:
         if batch.waiting:
             return None
         return self.open.pop(record.batch).records
+
+    def hand_over(self) -> Iterator[tuple[int, list[Record]]]:
+        """What open batches have so far, under numbers of their own, so that it can be committed before they are complete."""
+        for batch in self.open.values():
+            if batch.records:
+                number = self._reserve()
+                yield number, [replace(record, batch=number) for record in batch.records]
+                batch.records = []
+
+    def admit(self, jobs: Sequence[int]) -> None:
+        """Jobs that had to wait for others may start now."""
+        size = self._batch_size()
+        for start in range(0, len(jobs), size):
+            self._open_batch(jobs[start : start + size])
 
     def close_batches(self) -> Iterator[tuple[int, list[Record]]]:
         """At the end of a run every batch is complete with what it has."""

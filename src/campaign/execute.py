@@ -12,15 +12,17 @@ import numpy.typing as npt
 from campaign.attempt import interrupted_record
 from campaign.commits import Commits
 from campaign.core.health import Health
-from campaign.core.lifecycle import JobTable, Row
+from campaign.core.lifecycle import TERMINAL, JobTable, Row
 from campaign.core.model import Order, Outcome, Record, Slot, State
 from campaign.core.packing import LaunchRate
+from campaign.core.staging import Gates
 from campaign.core.walltime import Durations
 from campaign.dispatch import Dispatcher
 from campaign.errors import Code, StoppedError
 from campaign.flights import Flights
 from campaign.nodes import Nodes
-from campaign.plan import Plan
+from campaign.passage import Passage
+from campaign.plan import Jobs
 from campaign.ports import (
     Audience,
     Begun,
@@ -74,7 +76,7 @@ class Execution:
 
     def __init__(
         self,
-        plan: Plan,
+        plan: Jobs,
         table: JobTable,
         cluster: Cluster,
         committer: Committer,
@@ -86,6 +88,7 @@ class Execution:
         nodes_hoped_for: int = 0,
         orders: Callable[[], Order | None] = lambda: None,
         suffices: Callable[[Record], bool] = lambda _: False,
+        gates: Gates | None = None,
     ) -> None:
         self._orders, self._suffices = orders, suffices
         self._plan, self._table, self._cluster, self._committer = plan, table.copy(), cluster, committer
@@ -98,6 +101,8 @@ class Execution:
             plan, self._table, reserve, Durations(self._policy.walltime_quantile), rate, durations_s
         )
         self._flights = Flights()
+        known = gates if gates is not None else Gates((), table.state)
+        self._passage = Passage(known, self._table, self._dispatcher, self._commits, clock)
         self._draining = self._paused = self._cut = False
         self._order: Order | None = None  # the one that was obeyed last
         self._asked_s = -ORDERS_POLL_S
@@ -127,12 +132,13 @@ class Execution:
                         await asyncio.to_thread(self._journal, event.worker)  # on a file system that may be slow
                     self._take(event)
                     event = await self._cluster.next_event(0)
+                if not self._draining and self._passage.step(idle=not self._flights):
+                    self._room = True
                 if self._commits.failed:
                     self._give_up("what was computed can't be committed")
-                if (now := self._clock.monotonic_s()) - seen >= OBSERVE_S:
-                    seen = now
-                    self.audience.observe(self.progress())
+                seen = self._observed(seen)
         finally:
+            self._passage.close()
             for number, records in self._dispatcher.close_batches():
                 self._commits.put(number, records)
             await self._commits.finish()
@@ -147,6 +153,14 @@ class Execution:
         tally, left = self.tally, int(np.count_nonzero(self._table.state == State.PENDING))
         usage = tally.node_time.usage(self._clock.monotonic_s())
         return Summary(tally.completed, tally.ended, tally.duplicates, self._draining, usage, left, self._stopped_by)
+
+    def _observed(self, seen_s: float) -> float:
+        """Let others see how far it is, if it is time; when they last did."""
+        now = self._clock.monotonic_s()
+        if now - seen_s < OBSERVE_S:
+            return seen_s
+        self.audience.observe(self.progress())
+        return now
 
     def drain(self, why: str = "") -> None:
         """Start nothing more; let running jobs end."""
@@ -223,7 +237,7 @@ class Execution:
     def _is_over(self) -> bool:
         if self._flights:
             return False
-        return self._draining or not (self._dispatcher.waiting or self._dispatcher.retries)
+        return self._draining or not (self._dispatcher.waiting or self._dispatcher.retries or self._passage.busy)
 
     # Out: jobs -> leases.
 
@@ -331,6 +345,8 @@ class Execution:
         complete = self._dispatcher.ended(concluded)
         if complete is not None:
             self._commits.put(record.batch, complete)
+        if verdict.state in TERMINAL:
+            self._passage.gates.ended(record.job, verdict.state)
         if verdict.state is State.COMPLETED and self._suffices(record):
             self.drain(ENOUGH)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from campaign.core.model import JobCall, Lease, Slot
-from campaign.plan import Plan
+from campaign.plan import Jobs
 
 
-def build_graph(plan: Plan, attempts: Iterable[tuple[int, int, int]]) -> Iterator[JobCall]:
+def build_graph(plan: Jobs, attempts: Iterable[tuple[int, int, int]]) -> Iterator[JobCall]:
     """One call for each (job, attempt, batch), in their order."""
     for job, attempt, batch in attempts:
         yield JobCall(plan.task(job, attempt, batch))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from campaign.core.usage import Usage
@@ -31,17 +31,24 @@ class Outcome:
     duplicates: int
     reason: str
     usage: Usage | None = None  # node-hours; None where nothing ran
+    stages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # of each stage: state -> jobs
 
     def to_json(self) -> dict[str, Any]:
         """For `--json`."""
         usage = None if self.usage is None else {**asdict(self.usage), "idle": self.usage.idle}
-        return {**asdict(self), "counts": dict(self.counts), "usage": usage}
+        return {
+            **asdict(self),
+            "counts": dict(self.counts),
+            "stages": {name: dict(counts) for name, counts in self.stages.items()},
+            "usage": usage,
+        }
 
 
 def closing_words(outcome: Outcome) -> str:
     """What to tell a person at the end of a run."""
-    counts = ", ".join(f"{n} {word}" for word, n in outcome.counts.items())
-    told = [f"{outcome.directory}: {counts} ({outcome.completed_now} completed in this run)"]
+    told = [f"{outcome.directory}: {_counted(outcome.counts)} ({outcome.completed_now} completed in this run)"]
+    if outcome.stages:
+        told.append("stages: " + "; ".join(f"{name}: {_counted(counts)}" for name, counts in outcome.stages.items()))
     if outcome.usage is not None and outcome.usage.total > 0:
         told.append(_usage_words(outcome.usage))
     if outcome.duplicates:
@@ -62,6 +69,10 @@ def closing_words(outcome: Outcome) -> str:
                 f"see why: campaign failures {outcome.directory}; then: campaign retry {outcome.directory} --run"
             )
     return "\n".join(told)
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {word}" for word, n in counts.items())
 
 
 def _usage_words(usage: Usage) -> str:

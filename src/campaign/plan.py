@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,36 @@ class MissingInput:
     job: int
     path: str
     skipped_with: int | None = None  # the job whose input is missing, where it is not this one
+
+
+class Jobs(Protocol):
+    """What is executed: the jobs of a plan, or of several one after another."""
+
+    @property
+    def config(self) -> Config: ...
+
+    @property
+    def order(self) -> Indices: ...
+
+    @property
+    def staged(self) -> bool: ...
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def shapes(self) -> tuple[Shape, ...]: ...
+
+    @property
+    def shape_of(self) -> npt.NDArray[np.int64]: ...
+
+    @property
+    def duration_group_of(self) -> npt.NDArray[np.int64]: ...
+
+    @property
+    def duration_groups(self) -> int: ...
+
+    def task(self, job: int, attempt: int, batch: int) -> Task: ...
 
 
 @dataclass(frozen=True)

@@ -133,6 +133,7 @@ class _Rank:
     def __init__(self, ranks: Ranks, generator: Generator, directory: Path) -> None:
         self.ranks, self.generator, self.directory = ranks, generator, directory
         self.staged = ranks.size == 1 and isinstance(generator, Staged)
+        self._others: dict[str, Generator] = {}
 
     def follow(self) -> None:
         """Take part in the jobs that rank 0 tells of, until it tells no more."""
@@ -145,6 +146,12 @@ class _Rank:
                 time.sleep(_OUT_OF_STEP_S)
                 self.ranks.abort()
 
+    def _other(self, task: Task) -> Generator:
+        """The generator of a stage, whose jobs come among ours."""
+        if task.generator not in self._others:
+            self._others[task.generator] = find(task.generator)
+        return self._others[task.generator]
+
     def _call(self, task: Task, target: Path) -> None:
         """Let the other ranks begin a job."""
         if self.ranks.size > 1:
@@ -155,11 +162,12 @@ class _Rank:
         clock = SystemClock()
 
         def make(task: Task) -> Attempt:
+            own = task.generator == self.generator.name
             return Attempt(
-                task, self.generator, self.directory, clock,
+                task, self.generator if own else self._other(task), self.directory / task.directory, clock,
                 report=lambda phase: channel.send({"event": "phase", "job": task.job, "phase": phase}),
                 lead=partial(self._call, task),
-                staged=self.staged,
+                staged=self.staged and own,
             )  # fmt: skip
 
         def ended(record: Record) -> None:

@@ -36,6 +36,7 @@ VERBS = {
     "measure": "measure products that exist already",
     "qa": "check a campaign, and write its statistics and pictures",
     "compare": "compare two catalogues or two campaigns",
+    "preview": "run a stage on the members that there are now",
     "aggregate": "summarise a measured quantity over all jobs",
     "calibrate": "fit parameters, round after round",
     "converge": "observed order and extrapolation along a ladder",

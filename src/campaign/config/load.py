@@ -26,6 +26,7 @@ from campaign.config.schema import (
     RuleSection,
 )
 from campaign.config.source import Layer, Path_, shown
+from campaign.config.stages import misfits
 from campaign.config.strategy import BORROWED, FindOptions, Strategy
 from campaign.core import identity
 from campaign.core.model import (
@@ -147,6 +148,8 @@ class _Freezer:
         self._check_order(axes)
         self._check_realizations(axes)
         self._check_case_files(axes)
+        for name, key, found, allowed in misfits(document.stages, axes):
+            self._complain(("stages", name, key) if key else ("stages", name), found, allowed)
         resources = self._resources()
         options, overrides = Strategy(document, self._layer, self._problems).resolve(find_options, axes)
         self._check_shapes(overrides, resources.shape)
@@ -187,6 +190,7 @@ class _Freezer:
             directory=str(base / f"{document.campaign.version}_{identity.slug(document.campaign.name)}"),
             naming_scheme=scheme,
             has_case_files=document.outputs.artifacts == "simorc",
+            stages={name: stage.model_dump(mode="json") for name, stage in document.stages.items()},
             registration=registration(document.registry, document.campaign),
             notify=None if document.notify is None else document.notify.frozen(execution.timeout_hours * 3600),
             document=self._resolved(options, base, scheme),

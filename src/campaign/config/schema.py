@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from campaign.config.notify import NotifySection
 from campaign.config.registration import RegistrySection
+from campaign.config.stages import StageSection
 
 SCHEMA_VERSION = 1
 MAX_JOBS = 10_000_000
@@ -356,6 +357,10 @@ class Document(_Section):
     outputs: OutputsSection = OutputsSection()
     registry: RegistrySection = RegistrySection()
     notify: NotifySection | None = None
+    stages: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], StageSection],
+        Field(description="what is made of the results, in order"),
+    ] = {}
 
 
 class JobType(_Section):

@@ -140,6 +140,7 @@ class Task:
     task_fingerprint: str
     product: str  # path of the main product, relative to the campaign's directory
     timeout_s: float
+    directory: str = ""  # of the stage that it belongs to, below that of the campaign; empty: none
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,3 +398,6 @@ class Config:
     registration: Registration | None = None  # None: runs are reported nowhere
     notify: Notify | None = None  # None: nobody is told
     has_case_files: bool = False  # whether there are files for each case beside the dataset
+    stages: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # what is made of its results: name -> declaration

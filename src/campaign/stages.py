@@ -1,0 +1,365 @@
+"""Stages of a campaign: each is a campaign of its own below it, and their jobs are executed among those whose results they need.
+
+A stage has its own plan, artifacts, ledger and dataset in `stages/`, so that everything that is true of a campaign is true of it. While a run goes on, the
+jobs of the campaign and of its stages are numbered one after another; what is committed is sorted out again. A job of a stage may start when everything
+that it needs is in the dataset.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from campaign.adapters.journal import JournalDirectory
+from campaign.adapters.local import SystemClock
+from campaign.config.stages import PRODUCTS
+from campaign.core import identity
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Config, Record, Shape, State, Task
+from campaign.core.staging import Gate, Gates
+from campaign.errors import Code, UsageError
+from campaign.generators import find
+from campaign.layout import Layout
+from campaign.opening import lay_out, recover, writing
+from campaign.plan import Plan
+from campaign.ports import Begun, Journals
+from campaign.shards import abandoned_journals
+
+if TYPE_CHECKING:
+    from campaign.gather import Gatherer
+    from campaign.ports import Generator
+
+    Indices = npt.NDArray[np.int64]
+
+logger = logging.getLogger("campaign")
+
+STAGE, ALL = "stage", "all"
+"""The generator of stages; the only axis of one that reduces over the only axis there is."""
+
+PREVIEW = "preview_"
+"""Begins the name of a stage that is run on what is there."""
+
+
+def names(config: Config) -> list[str]:
+    """Names of the stages, in order."""
+    return list(config.stages)
+
+
+def stage_config(config: Config, name: str, *, preview: bool = False) -> Config:
+    """The configuration of a stage, as that of a campaign below `stages/`; of a preview, with whatever members there are."""
+    if name not in config.stages:
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"there is no stage {name!r}",
+            action=f"name one of: {', '.join(config.stages) or 'there is none'}",
+        )
+    declared = config.stages[name]
+    own = f"{PREVIEW}{name}" if preview else name
+    base = str(Path(config.directory) / "stages")
+    over, before = declared["reduce"], declared["apply"]
+    options = find(STAGE).options(
+        kind="reduce" if over else "apply", call=declared["call"], needs=declared["needs"], over=over or "realization",
+        at_least=1e-9 if preview else declared["at_least"], arguments=declared["arguments"], returns=declared["returns"],
+        suffix=declared["suffix"], code_version=declared["code_version"], of=config.directory, here=declared["here"],
+        after=directory_of(config, before) if before not in (None, PRODUCTS) else "",
+    ).model_dump(mode="json")  # fmt: skip
+    document = _document(config, own, over, options, base)
+    axes = tuple(axis for axis in config.axes if axis.name != over) or (_only(),)
+    scheme = identity.naming_scheme(None, [parameter.name for axis in axes for parameter in axis.parameters])
+    document["outputs"]["naming_scheme"] = scheme
+    resources = replace(
+        config.resources, shape=replace(config.resources.shape, ranks=1, nodes=1, gpus_per_rank=0, warm=True)
+    )
+    return replace(
+        config, name=own, description=f"stage {name} of {config.name}", axes=axes, generator=STAGE, options=options, overrides=(),
+        execution=replace(config.execution, duration_axis=axes[-1].name, order="shuffled", enough=None, missing_input="fail"),
+        resources=resources, directory=f"{base}/{config.version}_{identity.slug(own)}", naming_scheme=scheme, document=document,
+        registration=None, notify=None, has_case_files=False, stages={},
+    )  # fmt: skip
+
+
+def directory_of(config: Config, name: str) -> str:
+    """Where a stage lies."""
+    return str(Path(config.directory) / "stages" / f"{config.version}_{identity.slug(name)}")
+
+
+def _only() -> Any:
+    from campaign.core.model import Axis
+
+    return Axis(ALL, (0,))
+
+
+def _document(config: Config, own: str, over: str | None, options: Mapping[str, Any], base: str) -> dict[str, Any]:
+    """The YAML of a stage, from which it can be opened again."""
+    known = config.document
+    science = {key: value for key, value in known["science"].items() if key in ("realizations", "redshifts", "seed")}
+    science.pop({"realization": "realizations", "redshift": "redshifts"}.get(over or "", ""), None)
+    document: dict[str, Any] = {
+        "campaign": {"name": own, "version": config.version, "description": f"stage of {config.name}"},
+        "science": science, "generator": STAGE, "strategy": {"overrides": {STAGE: dict(options)}},
+        "execution": {**known["execution"], "order": "shuffled", "missing_input": "fail"},
+        "resources": {**known["resources"], "ranks_per_job": 1, "nodes_per_job": 1, "gpus_per_rank": 0}, "outputs": {"base_path": base},
+        "machine": known["machine"],
+    }  # fmt: skip
+    document["execution"].pop("enough", None)
+    document["execution"].pop("duration_axis", None)
+    if "design" in known:
+        design = {
+            **known["design"],
+            "parameters": {k: v for k, v in known["design"]["parameters"].items() if k != over},
+        }
+        if design["parameters"] or design.get("cases"):
+            document["design"] = design
+    if not (set(science) - {"seed"} or "design" in document):
+        document["design"] = {"parameters": {ALL: [0]}}
+    return document
+
+
+@dataclass(frozen=True)
+class Part:
+    """The jobs of a campaign or of one of its stages, among all that are executed."""
+
+    name: str  # of the stage; empty: the campaign itself
+    plan: Plan
+    gatherer: Gatherer
+    offset: int  # number of its first job among all
+
+    @property
+    def jobs(self) -> slice:
+        """Where its jobs are among all."""
+        return slice(self.offset, self.offset + self.plan.size)
+
+
+class Parts:
+    """A campaign and its stages as one: implements `plan.Jobs`, and `ports.Committer`."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = tuple(parts)
+        self.config = parts[0].plan.config
+        self.staged = parts[0].plan.staged
+        self._ends = np.array([part.offset + part.plan.size for part in parts])
+
+    @property
+    def size(self) -> int:
+        """Number of all jobs."""
+        return int(self._ends[-1])
+
+    @cached_property
+    def order(self) -> Indices:
+        """All jobs; those of the campaign first."""
+        return np.concatenate([part.plan.order + part.offset for part in self.parts])
+
+    @cached_property
+    def shapes(self) -> tuple[Shape, ...]:
+        """The shapes that jobs have; those of the campaign first."""
+        return tuple(dict.fromkeys(shape for part in self.parts for shape in part.plan.shapes))
+
+    @cached_property
+    def shape_of(self) -> Indices:
+        """Number of each job's shape, (n,)."""
+        return np.concatenate([
+            np.array([self.shapes.index(shape) for shape in part.plan.shapes])[part.plan.shape_of] for part in self.parts
+        ])  # fmt: skip
+
+    @cached_property
+    def duration_group_of(self) -> Indices:
+        """Which jobs are expected to take equally long, (n,)."""
+        before = np.cumsum([0, *(part.plan.duration_groups for part in self.parts)])
+        return np.concatenate([part.plan.duration_group_of + n for part, n in zip(self.parts, before, strict=False)])
+
+    @property
+    def duration_groups(self) -> int:
+        """Number of duration groups."""
+        return sum(part.plan.duration_groups for part in self.parts)
+
+    def part_of(self, job: int) -> Part:
+        """The part that a job belongs to."""
+        return self.parts[int(np.searchsorted(self._ends, job, side="right"))]
+
+    def task(self, job: int, attempt: int, batch: int) -> Task:
+        """The task of one attempt."""
+        part = self.part_of(job)
+        task = part.plan.task(job - part.offset, attempt, batch)
+        return task if not part.name else replace(task, job=job, directory=_below(self.config, part.plan.config))
+
+    def table(self, gates: Gates) -> JobTable:
+        """What is known of all jobs; those that have to wait for others are queued."""
+        tables = [part.gatherer.table for part in self.parts]
+        joined = JobTable(
+            *(np.concatenate([getattr(table, column.name) for table in tables]) for column in fields(JobTable))
+        )
+        ready = gates.take()  # what they need was in the dataset before the run began
+        pending = joined.state == State.PENDING
+        pending[: self.parts[0].plan.size] = False
+        pending[ready] = False
+        joined.state[pending] = State.QUEUED
+        return joined
+
+    def gates(self) -> Gates:
+        """What each job of a stage that is left waits for."""
+        states = np.concatenate([part.gatherer.table.state for part in self.parts])
+        found: list[Gate] = []
+        for part in self.parts[1:]:
+            left = np.flatnonzero(part.gatherer.table.state == State.PENDING).tolist()
+            needs = _needs(self, part)
+            share = part.plan.config.options["at_least"] if part.plan.config.options["kind"] == "reduce" else 1.0
+            for job in left:
+                inputs = needs(job)
+                found.append(Gate(part.offset + job, inputs, int(np.ceil(share * len(inputs)))))
+        return Gates(found, states)
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Of each stage: state -> jobs."""
+        found = {}
+        for part in self.parts[1:]:
+            codes = np.bincount(part.gatherer.table.state, minlength=len(State)).tolist()
+            found[part.name] = {state.word: codes[state] for state in State if codes[state]}
+        return found
+
+    @property
+    def complete(self) -> bool:
+        """Whether every job of every stage has completed."""
+        return all((part.gatherer.table.state == State.COMPLETED).all() for part in self.parts[1:])
+
+    def are_left(self) -> bool:
+        """Whether jobs of stages are left that could run: all that they need has completed."""
+        return self.gates().waiting
+
+    def commit(self, batches: Sequence[tuple[int, Sequence[Record]]]) -> None:
+        """Commit the records of each part as its own."""
+        for number, records in batches:
+            for part in self.parts:
+                own = [record for record in records if part.jobs.start <= record.job < part.jobs.stop]
+                if own and not part.name:
+                    part.gatherer.commit([(number, own)])
+                elif own:
+                    part.gatherer.commit_concluded([replace(record, job=record.job - part.offset) for record in own])
+
+    def flush(self) -> None:
+        """Bring every dataset up to what is committed."""
+        for part in self.parts:
+            part.gatherer.flush()
+
+
+def _below(config: Config, stage: Config) -> str:
+    return str(Path(stage.directory).relative_to(config.directory))
+
+
+def _needs(parts: Parts, part: Part) -> Any:
+    """Which jobs, among all, a job of a stage needs."""
+    campaign, options = parts.parts[0], part.plan.config.options
+    shape = campaign.plan.grid.shape
+    numbers = np.arange(campaign.plan.size).reshape(shape)
+    if options["kind"] == "reduce":
+        axis = [a.name for a in campaign.plan.grid.axes].index(options["over"])
+        rows = np.moveaxis(numbers, axis, -1).reshape(-1, shape[axis])
+        return lambda job: rows[job]
+    before = next((p for p in parts.parts if p.plan.config.directory == options["after"]), None)
+    if before is None:
+        return lambda job: np.array([job])
+    over = [a.name for a in campaign.plan.grid.axes].index(before.plan.config.options["over"])
+    of_stage = np.broadcast_to(
+        np.expand_dims(np.arange(before.plan.size).reshape([n for d, n in enumerate(shape) if d != over]), over), shape
+    ).reshape(-1)
+    return lambda job: np.array([job, before.offset + of_stage[job]])
+
+
+@contextlib.contextmanager
+def opened(plan: Plan, gatherer: Gatherer, layout: Layout) -> Iterator[Parts]:
+    """A campaign, held by us, with its stages: all are recovered, the campaign last, since what is recovered is removed from the journals."""
+    parts = [Part("", plan, gatherer, 0)]
+    journals = JournalDirectory(layout.journals, *abandoned_journals(layout))
+    with contextlib.ExitStack() as stack:
+        for name in names(plan.config):
+            config = stage_config(plan.config, name)
+            generator: Generator = find(STAGE)
+            own = lay_out(config, generator)
+            writer = stack.enter_context(writing(own, generator, Layout(Path(config.directory))))
+            offset = parts[-1].offset + parts[-1].plan.size
+            writer.recover(_PartOfJournals(journals, offset, own.size))
+            parts.append(Part(name, own, writer, offset))
+        recover(gatherer, layout)
+        gatherer.mark_missing(plan.missing, SystemClock().now_ms())
+        gatherer.flush()
+        for part in parts[1:]:
+            _send_back_what_is_stale(plan.config, part)
+        yield Parts(parts)
+        for part in parts:
+            part.gatherer.flush()
+
+
+def refresh(config: Config, name: str) -> Config:
+    """The configuration of a preview of a stage, whose results of earlier looks are sent back where more has come in since."""
+    preview, generator = stage_config(config, name, preview=True), find(STAGE)
+    if preview.options["kind"] != "reduce":
+        raise UsageError(
+            Code.CONFIG_INVALID, f"stage {name!r} is applied to products one by one", action="name a stage that reduces"
+        )
+    plan, layout = lay_out(preview, generator), Layout(Path(preview.directory))
+    with writing(plan, generator, layout) as writer:
+        recover(writer, layout)
+        _send_back_what_is_stale(config, Part(preview.name, plan, writer, 0))
+    return preview
+
+
+class _PartOfJournals(Journals):
+    """The lines of journals that are about the jobs of one part, as that part numbers them; nothing is removed."""
+
+    def __init__(self, journals: Journals, offset: int, size: int) -> None:
+        self._journals, self._jobs = journals, range(offset, offset + size)
+
+    def read(self, worker: str | None = None) -> Iterator[Begun | Record]:
+        """Its lines."""
+        for entry in self._journals.read(worker):
+            if entry.job in self._jobs:
+                yield replace(entry, job=entry.job - self._jobs.start)
+
+    def clear(self) -> None:
+        """Others may need them."""
+
+
+def _send_back_what_is_stale(config: Config, part: Part) -> None:
+    """Jobs of a stage whose inputs are not what they were run again."""
+    done = np.flatnonzero(part.gatherer.table.state == State.COMPLETED).tolist()
+    if not done:
+        return
+    from campaign.generators import stage
+
+    part.gatherer.flush()
+    options = part.plan.config.options
+    campaign, own = stage.opened(config.directory), stage.opened(part.plan.config.directory)
+    after = (
+        stage.opened(options["after"])
+        if options["after"] and (Path(options["after"]) / "results.zarr").exists()
+        else None
+    )
+    recorded = own[stage.FINGERPRINT].to_numpy().reshape(-1)
+    why: dict[int, str] = {}
+    for job in done:
+        point = part.plan.point(job)
+        here = stage.at_point(campaign, point)
+        if options["kind"] == "reduce":
+            now = stage.ingredients(stage.completed(here, options["over"]))
+        else:
+            now = stage.ingredients(here)
+            if after is not None:
+                place = {dim: value for dim, value in point.items() if dim in after["status"].dims}
+                now = [*now, str(stage.at_point(after, place)[stage.FINGERPRINT].item())]
+        if stage.fingerprint(now) != str(recorded[job]):
+            why[job] = "what it was made of has changed"
+    for job in why:
+        if product := part.plan.product(job):
+            (Path(part.plan.config.directory) / product).unlink(missing_ok=True)
+    if why:
+        logger.warning(
+            "stage %s: %d results are made again, since what they are made of has changed", part.name, len(why)
+        )
+        part.gatherer.revoke(list(why), SystemClock().now_ms(), why)

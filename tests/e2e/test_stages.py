@@ -1,0 +1,187 @@
+"""What is made of the results of a whole ensemble, and applied to each product: among the jobs themselves, resumed, never stale."""
+
+import json
+import signal
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import campaign
+from campaign.core.model import State
+from tests.conftest import wait_for
+from tests.e2e.commands import campaign as command
+from tests.e2e.test_run import finish, start
+
+STUDY = '''
+import hashlib
+import os
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def mapping(members, power=1.0):
+    """The mean spectrum of all members, and how many there were."""
+    with (HERE / "truth").open("a") as file:
+        file.write(f"mapping {float(members.redshift)} {members.sizes['realization']} {len(list(HERE.glob('campaigns/*/catalogs/*/*')))}\\n")
+    return {"mean_spectrum": members.spectrum.mean("realization") ** power, "count": int(members["count"].sum())}
+
+
+def corrected(product, target, mean_spectrum, count):
+    with (HERE / "truth").open("a") as file:
+        file.write(f"corrected {product}\\n")
+    time.sleep(float(os.environ.get("APART_S", 0)))
+    target.write_text(f"{product.read_text()} {float(mean_spectrum[0]):.3f} {int(count)}")
+    return {"shift": float(mean_spectrum[0])}
+'''
+STAGES = """
+stages:
+  calibration:
+    reduce: realization
+    call: study.py:mapping
+    needs: [spectrum, count]
+    returns: {{mean_spectrum: {{dims: {{bin: [0, 1, 2, 3]}}, units: "Mpc3"}}, count: {{dtype: i8}}}}
+    at_least: {at_least}
+    here: {here}
+  corrected:
+    apply: calibration
+    call: study.py:corrected
+    suffix: .txt
+    returns: {{shift: {{}}}}
+    here: {here}
+"""
+
+
+@pytest.fixture
+def study(scripted_yaml, tmp_path):
+    """Writes the YAML of a campaign with two stages."""
+
+    def write(options="{}", at_least=1.0, **given):
+        (tmp_path / "study.py").write_text(STUDY)
+        stages = STAGES.format(here=tmp_path, at_least=at_least)
+        return scripted_yaml(options=options, extra=stages, **given)
+
+    return write
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "campaigns" / "v1.0_scripted"
+
+
+def run(path, *options):
+    return finish(start(path, *options))
+
+
+def results(directory, stage=None):
+    place = directory / "stages" / f"v1.0_{stage}" if stage else directory
+    return xr.open_zarr(place / "results.zarr").load()
+
+
+def truth(tmp_path):
+    return [line.split() for line in (tmp_path / "truth").read_text().splitlines()]
+
+
+def test_a_calibration_in_two_passes(study, directory, tmp_path):
+    code, out, err = run(study())
+    assert code == 0, err
+    assert "calibration: 3 completed; corrected: 12 completed" in out
+    made, found = results(directory), results(directory, "calibration")
+    expected = made.spectrum.mean("realization")
+    np.testing.assert_allclose(found.mean_spectrum, expected.to_numpy())
+    assert found.mean_spectrum.dims == ("redshift", "bin")
+    assert found["count"].values.tolist() == made["count"].sum("realization").values.tolist()
+    assert found.n_members.values.tolist() == [4, 4, 4]
+    corrected = results(directory, "corrected")
+    assert (corrected.status == State.COMPLETED).all()
+    np.testing.assert_allclose(corrected["shift"], np.broadcast_to(expected[:, 0], (4, 3)))
+    product = directory / "stages" / "v1.0_corrected" / str(corrected["product"].values[2, 1])
+    original = directory / str(made["product"].values[2, 1])
+    assert product.read_text() == f"{original.read_text()} {expected.values[1, 0]:.3f} {int(found['count'].values[1])}"
+    assert len(set(found.inputs_fingerprint.values.tolist())) == 3
+    again = run(study())
+    assert again[0] == 0
+    assert len(truth(tmp_path)) == 15  # nothing was made twice
+    for stage in ("calibration", "corrected"):
+        place = str(directory / "stages" / f"v1.0_{stage}")
+        assert json.loads(command("audit", place, "--json")[0])["sound"]
+        assert "of " in command("status", place)[0]
+
+
+@pytest.mark.slow
+def test_a_stage_begins_as_soon_as_it_can(study, directory, tmp_path):
+    """Redshift by redshift: the first is calibrated while others are still made."""
+    path = study(realizations="12", options="{seconds: 0.25}")
+    assert run(path, "--set", "execution.order=redshift_major")[0] == 0
+    first = next(line for line in truth(tmp_path) if line[0] == "mapping")
+    assert first[:3] == ["mapping", "0.5", "12"]
+    assert int(first[3]) < 36
+
+
+@pytest.mark.slow
+def test_stages_go_on_where_they_were_killed(study, directory, tmp_path, monkeypatch):
+    monkeypatch.setenv("APART_S", "0.3")
+    path = study(realizations="10")
+    process = start(path)
+    wait_for(
+        lambda: (tmp_path / "truth").exists() and len([line for line in truth(tmp_path) if line[0] == "corrected"]) > 4
+    )
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert run(path)[0] == 0
+    assert (results(directory, "corrected").status == State.COMPLETED).all()
+    made = [line[1] for line in truth(tmp_path) if line[0] == "corrected"]
+    assert len(set(made)) == 30
+    assert len(made) <= 30 + 2  # what ran when it was killed
+    assert len([line for line in truth(tmp_path) if line[0] == "mapping"]) <= 4
+
+
+@pytest.mark.slow
+def test_an_incomplete_ensemble_is_waited_for_or_enough(study, directory, tmp_path):
+    script = "{r0001/mock_z0.500: [fatal]}"
+    assert run(study(options=f"{{script: {script}}}"))[0] == 4
+    found = results(directory, "calibration")
+    assert found.status.values.tolist() == [State.PENDING, State.COMPLETED, State.COMPLETED]
+    assert results(directory, "corrected").status.values[:, 0].tolist() == [State.PENDING] * 4
+    out, _ = command("preview", str(directory), "calibration")
+    preview = results(directory, "preview_calibration")
+    assert preview.n_members.values.tolist() == [3, 4, 4]
+    assert "preview" in out
+
+
+@pytest.mark.slow
+def test_results_are_made_again_when_what_they_are_made_of_changes(study, directory, tmp_path):
+    script = "{r0001/mock_z0.500: [fatal, ok]}"
+    path = study(options=f"{{script: {script}}}", at_least=0.5)
+    assert run(path)[0] == 4
+    before = results(directory, "calibration")
+    assert before.n_members.values.tolist() == [3, 4, 4]
+    command("retry", str(directory))
+    code, _, err = run(path)
+    assert code == 0
+    assert "stage calibration: 1 results are made again" in err
+    after = results(directory, "calibration")
+    assert after.n_members.values.tolist() == [4, 4, 4]
+    assert after.inputs_fingerprint.values[0] != before.inputs_fingerprint.values[0]
+    shift = results(directory, "corrected")["shift"].values
+    np.testing.assert_allclose(shift, np.broadcast_to(after.mean_spectrum.values[:, 0], (4, 3)))
+    assert campaign.open(directory / "stages" / "v1.0_corrected").n_members.values.min() == 1
+
+
+def test_what_does_not_fit_is_told_before_anything_runs(study, tmp_path):
+    for old, new, said in (
+        ("reduce: realization", "reduce: seed", "an axis: realization, redshift"),
+        ("apply: calibration", "apply: nothing", "a stage before it that reduces: calibration"),
+        ("suffix: .txt", "suffix: .txt\n    reduce: redshift", "give `reduce`"),
+    ):
+        path = study()
+        path.write_text(path.read_text().replace(old, new))
+        _, err = command("validate", str(path), code=2)
+        assert said in err
+    path = study()
+    path.write_text(path.read_text().replace("study.py:mapping", "study.py:nothing"))
+    code, _, err = run(path)
+    assert code == 2
+    assert "nothing" in err
