@@ -136,11 +136,15 @@ class Dispatcher:
 
     # Batches.
 
-    def _open_batch(self, jobs: Sequence[int]) -> None:
+    def _open_batch(self, jobs: Sequence[int], *, first: bool = False) -> None:
+        """Make jobs ready, behind the others or before them."""
         if not jobs:
             return
         number = self._reserve()
         self.open[number] = OpenBatch(set(jobs))
+        if first:
+            self.put_back(number, jobs)
+            return
         for job in jobs:
             self._became_ready += 1
             self._queue(job).append(Ready(self._became_ready, number, job))
@@ -175,10 +179,10 @@ class Dispatcher:
                 batch.records = []
 
     def admit(self, jobs: Sequence[int]) -> None:
-        """Jobs that had to wait for others may start now."""
+        """Jobs that had to wait for others may start now, before what nobody waits for."""
         size = self._batch_size()
-        for start in range(0, len(jobs), size):
-            self._open_batch(jobs[start : start + size])
+        for start in reversed(range(0, len(jobs), size)):
+            self._open_batch(jobs[start : start + size], first=True)
 
     def close_batches(self) -> Iterator[tuple[int, list[Record]]]:
         """At the end of a run every batch is complete with what it has."""

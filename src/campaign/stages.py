@@ -80,7 +80,7 @@ def stage_config(config: Config, name: str, *, preview: bool = False) -> Config:
     )
     return replace(
         config, name=own, description=f"stage {name} of {config.name}", axes=axes, generator=STAGE, options=options, overrides=(),
-        execution=replace(config.execution, duration_axis=axes[-1].name, order="shuffled", enough=None, missing_input="fail"),
+        execution=replace(config.execution, duration_axis=axes[-1].name, order="shuffled", enough=None, missing_input="skip_job"),
         resources=resources, directory=f"{base}/{config.version}_{identity.slug(own)}", naming_scheme=scheme, document=document,
         registration=None, notify=None, has_case_files=False, stages={},
     )  # fmt: skip
@@ -105,7 +105,7 @@ def _document(config: Config, own: str, over: str | None, options: Mapping[str, 
     document: dict[str, Any] = {
         "campaign": {"name": own, "version": config.version, "description": f"stage of {config.name}"},
         "science": science, "generator": STAGE, "strategy": {"overrides": {STAGE: dict(options)}},
-        "execution": {**known["execution"], "order": "shuffled", "missing_input": "fail"},
+        "execution": {**known["execution"], "order": "shuffled", "missing_input": "skip_job"},
         "resources": {**known["resources"], "ranks_per_job": 1, "nodes_per_job": 1, "gpus_per_rank": 0}, "outputs": {"base_path": base},
         "machine": known["machine"],
     }  # fmt: skip
@@ -289,9 +289,10 @@ def opened(plan: Plan, gatherer: Gatherer, layout: Layout) -> Iterator[Parts]:
         recover(gatherer, layout)
         gatherer.mark_missing(plan.missing, SystemClock().now_ms())
         gatherer.flush()
+        whole = Parts(parts)
         for part in parts[1:]:
-            _send_back_what_is_stale(plan.config, part)
-        yield Parts(parts)
+            _send_back(part, {**_unfinished(whole, part), **_changed(plan.config, part)})
+        yield whole
         for part in parts:
             part.gatherer.flush()
 
@@ -306,7 +307,8 @@ def refresh(config: Config, name: str) -> Config:
     plan, layout = lay_out(preview, generator), Layout(Path(preview.directory))
     with writing(plan, generator, layout) as writer:
         recover(writer, layout)
-        _send_back_what_is_stale(config, Part(preview.name, plan, writer, 0))
+        part = Part(preview.name, plan, writer, 0)
+        _send_back(part, _changed(config, part))
     return preview
 
 
@@ -326,11 +328,26 @@ class _PartOfJournals(Journals):
         """Others may need them."""
 
 
-def _send_back_what_is_stale(config: Config, part: Part) -> None:
-    """Jobs of a stage whose inputs are not what they were run again."""
-    done = np.flatnonzero(part.gatherer.table.state == State.COMPLETED).tolist()
+def _done(part: Part) -> list[int]:
+    return np.flatnonzero(part.gatherer.table.state == State.COMPLETED).tolist()
+
+
+def _unfinished(parts: Parts, part: Part) -> dict[int, str]:
+    """Completed jobs of a stage some of whose inputs will be made in this run, with the reason to make them again."""
+    done = _done(part)
+    states, needs = np.concatenate([one.gatherer.table.state for one in parts.parts]), _needs(parts, part)
+    return {
+        job: "what it is made of is not complete any more"
+        for job in done
+        if (states[needs(job)] == State.PENDING).any()
+    }
+
+
+def _changed(config: Config, part: Part) -> dict[int, str]:
+    """Completed jobs of a stage whose inputs are not what they were, with the reason to make them again."""
+    done = _done(part)
     if not done:
-        return
+        return {}
     from campaign.generators import stage
 
     part.gatherer.flush()
@@ -355,6 +372,11 @@ def _send_back_what_is_stale(config: Config, part: Part) -> None:
                 now = [*now, str(stage.at_point(after, place)[stage.FINGERPRINT].item())]
         if stage.fingerprint(now) != str(recorded[job]):
             why[job] = "what it was made of has changed"
+    return why
+
+
+def _send_back(part: Part, why: Mapping[int, str]) -> None:
+    """Have results of a stage made again."""
     for job in why:
         if product := part.plan.product(job):
             (Path(part.plan.config.directory) / product).unlink(missing_ok=True)

@@ -113,7 +113,7 @@ def test_a_calibration_in_two_passes(study, directory, tmp_path):
 @pytest.mark.slow
 def test_a_stage_begins_as_soon_as_it_can(study, directory, tmp_path):
     """Redshift by redshift: the first is calibrated while others are still made."""
-    path = study(realizations="12", options="{seconds: 0.25}")
+    path = study(realizations="12", options="{seconds: 0.3}")
     assert run(path, "--set", "execution.order=redshift_major")[0] == 0
     first = next(line for line in truth(tmp_path) if line[0] == "mapping")
     assert first[:3] == ["mapping", "0.5", "12"]

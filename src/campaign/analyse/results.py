@@ -17,7 +17,7 @@ def open_results(path: str | Path, *, completed_only: bool = True, **keywords: A
     """The dataset of the campaign in the directory `path` (or of a `results.zarr`), lazily, with `.campaign` for its statistics.
 
     What `xarray.open_zarr` gives, and by default with every measurement of a job that is not `completed` masked as
-    missing. `keywords` go to `xarray.open_zarr`. Raises UsageError where there is no dataset.
+    missing, text as empty. `keywords` go to `xarray.open_zarr`. Raises UsageError where there is no dataset.
     """
     import xarray
 
@@ -36,5 +36,6 @@ def open_results(path: str | Path, *, completed_only: bool = True, **keywords: A
         return dataset
     done = dataset["status"] == int(State.COMPLETED)
     measured = [name for name, v in dataset.data_vars.items() if v.attrs.get("campaign_role") == "measurement"]
-    masked: xarray.Dataset = dataset.assign({name: dataset[name].where(done) for name in measured})
+    missing = {name: "" if dataset[name].dtype.kind in "TUO" else float("nan") for name in measured}
+    masked: xarray.Dataset = dataset.assign({name: dataset[name].where(done, missing[name]) for name in measured})
     return masked
