@@ -194,7 +194,7 @@ def _with_stages(plan: Plan, generator: Generator, layout: Layout) -> Iterator[t
         return
     from campaign import stages
 
-    with writing(plan, generator, layout) as gatherer, stages.opened(plan, gatherer, layout) as parts:
+    with writing(plan, generator, layout) as gatherer, stages.opened(plan, generator, gatherer, layout) as parts:
         yield gatherer, parts
 
 

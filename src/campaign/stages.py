@@ -23,8 +23,8 @@ from campaign.adapters.local import SystemClock
 from campaign.config.stages import PRODUCTS
 from campaign.core import identity
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Config, Record, Shape, State, Task
-from campaign.core.staging import Gate, Gates
+from campaign.core.model import Config, Record, Shape, State, Task, Variable
+from campaign.core.staging import Gates, Waiting
 from campaign.errors import Code, UsageError
 from campaign.generators import find
 from campaign.layout import Layout
@@ -44,6 +44,7 @@ logger = logging.getLogger("campaign")
 STAGE, ALL = "stage", "all"
 """The generator of stages; the only axis of one that reduces over the only axis there is."""
 
+ROUNDING = 1e-9
 PREVIEW = "preview_"
 """Begins the name of a stage that is run on what is there."""
 
@@ -206,14 +207,13 @@ class Parts:
     def gates(self) -> Gates:
         """What each job of a stage that is left waits for."""
         states = np.concatenate([part.gatherer.table.state for part in self.parts])
-        found: list[Gate] = []
+        found = []
         for part in self.parts[1:]:
-            left = np.flatnonzero(part.gatherer.table.state == State.PENDING).tolist()
-            needs = _needs(self, part)
-            share = part.plan.config.options["at_least"] if part.plan.config.options["kind"] == "reduce" else 1.0
-            for job in left:
-                inputs = needs(job)
-                found.append(Gate(part.offset + job, inputs, int(np.ceil(share * len(inputs)))))
+            left = np.flatnonzero(part.gatherer.table.state == State.PENDING)
+            inputs = _needs(self, part)[left]
+            options = part.plan.config.options
+            share = options["at_least"] if options["kind"] == "reduce" else 1.0
+            found.append(Waiting(part.offset + left, inputs, int(np.ceil(share * inputs.shape[1] - ROUNDING))))
         return Gates(found, states)
 
     def counts(self) -> dict[str, dict[str, int]]:
@@ -253,36 +253,35 @@ def _below(config: Config, stage: Config) -> str:
     return str(Path(stage.directory).relative_to(config.directory))
 
 
-def _needs(parts: Parts, part: Part) -> Any:
-    """Which jobs, among all, a job of a stage needs."""
+def _needs(parts: Parts, part: Part) -> Indices:
+    """Which jobs, among all, each job of a stage needs, (n, k)."""
     campaign, options = parts.parts[0], part.plan.config.options
     shape = campaign.plan.grid.shape
     numbers = np.arange(campaign.plan.size).reshape(shape)
+    axes = [axis.name for axis in campaign.plan.grid.axes]
     if options["kind"] == "reduce":
-        axis = [a.name for a in campaign.plan.grid.axes].index(options["over"])
-        rows = np.moveaxis(numbers, axis, -1).reshape(-1, shape[axis])
-        return lambda job: rows[job]
+        axis = axes.index(options["over"])
+        return np.moveaxis(numbers, axis, -1).reshape(-1, shape[axis])
     before = next((p for p in parts.parts if p.plan.config.directory == options["after"]), None)
     if before is None:
-        return lambda job: np.array([job])
-    over = [a.name for a in campaign.plan.grid.axes].index(before.plan.config.options["over"])
-    of_stage = np.broadcast_to(
-        np.expand_dims(np.arange(before.plan.size).reshape([n for d, n in enumerate(shape) if d != over]), over), shape
-    ).reshape(-1)
-    return lambda job: np.array([job, before.offset + of_stage[job]])
+        return numbers.reshape(-1, 1)
+    over = axes.index(before.plan.config.options["over"])
+    lengths = [length for axis, length in enumerate(shape) if axis != over]
+    of_stage = np.expand_dims(np.arange(before.plan.size).reshape(lengths), over)
+    return np.stack([numbers.reshape(-1), before.offset + np.broadcast_to(of_stage, shape).reshape(-1)], axis=1)
 
 
 @contextlib.contextmanager
-def opened(plan: Plan, gatherer: Gatherer, layout: Layout) -> Iterator[Parts]:
+def opened(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout) -> Iterator[Parts]:
     """A campaign, held by us, with its stages: all are recovered, the campaign last, since what is recovered is removed from the journals."""
     parts = [Part("", plan, gatherer, 0)]
     journals = JournalDirectory(layout.journals, *abandoned_journals(layout))
     with contextlib.ExitStack() as stack:
         for name in names(plan.config):
-            config = stage_config(plan.config, name)
-            generator: Generator = find(STAGE)
-            own = lay_out(config, generator)
-            writer = stack.enter_context(writing(own, generator, Layout(Path(config.directory))))
+            config, maker = stage_config(plan.config, name), find(STAGE)
+            _refuse_unknown(name, config, generator.variables(plan.config.options))
+            own = lay_out(config, maker)
+            writer = stack.enter_context(writing(own, maker, Layout(Path(config.directory))))
             offset = parts[-1].offset + parts[-1].plan.size
             writer.recover(_PartOfJournals(journals, offset, own.size))
             parts.append(Part(name, own, writer, offset))
@@ -295,6 +294,17 @@ def opened(plan: Plan, gatherer: Gatherer, layout: Layout) -> Iterator[Parts]:
         yield whole
         for part in parts:
             part.gatherer.flush()
+
+
+def _refuse_unknown(name: str, config: Config, measured: Sequence[Variable]) -> None:
+    """UsageError where a stage needs what nobody measures."""
+    known = [variable.name for variable in measured]
+    unknown = [need for need in config.options["needs"] if need not in known]
+    if unknown:
+        raise UsageError(
+            Code.CONFIG_INVALID, f"stage {name!r} needs {unknown[0]!r}, which is not measured",
+            action=f"name some of: {', '.join(known)}",
+        )  # fmt: skip
 
 
 def refresh(config: Config, name: str) -> Config:
@@ -336,11 +346,8 @@ def _unfinished(parts: Parts, part: Part) -> dict[int, str]:
     """Completed jobs of a stage some of whose inputs will be made in this run, with the reason to make them again."""
     done = _done(part)
     states, needs = np.concatenate([one.gatherer.table.state for one in parts.parts]), _needs(parts, part)
-    return {
-        job: "what it is made of is not complete any more"
-        for job in done
-        if (states[needs(job)] == State.PENDING).any()
-    }
+    again = (states[needs[done]] == State.PENDING).any(axis=1).tolist()
+    return {job: "what it is made of is not complete any more" for job, make in zip(done, again, strict=True) if make}
 
 
 def _changed(config: Config, part: Part) -> dict[int, str]:

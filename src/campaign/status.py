@@ -44,6 +44,7 @@ class Status:
         default_factory=dict
     )  # allocations that share it now: name -> holder
 
+    stages: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # directory below it -> state -> jobs
     live: Look | None = None  # what the coordinators at work see
 
     @property
@@ -65,6 +66,7 @@ class Status:
             "remaining_s": self.remaining_s,
             "failures": [dict(f) for f in self.failures],
             "queue": [dict(job) for job in self.queue],
+            "stages": {name: dict(counts) for name, counts in self.stages.items()},
             "shards": {name: dict(who) for name, who in self.shards.items()},
             **self._seen(),
         }
@@ -110,8 +112,20 @@ def read_status(layout: Layout) -> Status:
         paused=_paused(layout),
         queue=queued_jobs(layout),
         shards=shards,
+        stages={} if held is not None else _stages(layout),
         live=live,
     )
+
+
+def _stages(layout: Layout) -> dict[str, dict[str, int]]:
+    """How far its stages are; their ledgers are held while it runs."""
+    found = {}
+    for root in sorted((layout.root / "stages").glob("*")):
+        place = Layout(root)
+        if place.manifest.exists() and place.ledger.exists():
+            seen = ledger.view(place.ledger, manifest.read(place)["jobs"])
+            found[f"stages/{root.name}"] = {state.word: n for state, n in seen.counts.items() if n}
+    return found
 
 
 def _live(

@@ -1,6 +1,8 @@
 """A campaign of mocks has a verdict, pictures that prove it, and statistics; compared with theory it can be wrong."""
 
+import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,6 +57,18 @@ def test_mocks_are_checked_and_their_statistics_are_there(mocks):
     out, _ = command("qa", str(mocks))
     assert "expected_halo_mass_function: halo_mass_function agrees with the mass function of Tinker" in out
     assert json.loads(command("qa", str(mocks), "--json")[0])["statistics"] == str(mocks / "statistics.zarr")
+
+
+def test_the_notebook_goes_from_the_dataset_to_the_figure(mocks, tmp_path, monkeypatch):
+    docs = Path(__file__).parents[2] / "docs"
+    kept = json.loads((docs / "covariance.ipynb").read_text())
+    monkeypatch.syspath_prepend(docs)
+    module = importlib.import_module("covariance")
+    assert ["".join(cell["source"]) for cell in kept["cells"]] == [cell.source for cell in module.notebook().cells]
+    drawn = [out for cell in kept["cells"] for out in cell.get("outputs", ()) if "image/png" in out.get("data", {})]
+    assert len(drawn) == 3
+    made = module.execute(module.notebook(str(mocks / "results.zarr")), tmp_path)
+    assert not [out for cell in made.cells for out in cell.get("outputs", ()) if out.output_type == "error"]
 
 
 def test_other_designs_are_checked_as_far_as_they_go(scripted_yaml, tmp_path):

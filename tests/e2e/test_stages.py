@@ -104,6 +104,7 @@ def test_a_calibration_in_two_passes(study, directory, tmp_path):
     again = run(study())
     assert again[0] == 0
     assert len(truth(tmp_path)) == 15  # nothing was made twice
+    assert "  stages/v1.0_corrected: 12 completed" in command("status", str(directory))[0]
     for stage in ("calibration", "corrected"):
         place = str(directory / "stages" / f"v1.0_{stage}")
         assert json.loads(command("audit", place, "--json")[0])["sound"]

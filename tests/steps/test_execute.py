@@ -9,6 +9,7 @@ import pytest
 from campaign.attempt import blank_record, run_attempt
 from campaign.core.lifecycle import JobTable, Row
 from campaign.core.model import Failure, Node, Order, Outcome, State
+from campaign.core.staging import Gates, Waiting
 from campaign.errors import StoppedError, StorageError
 from campaign.execute import Execution
 from campaign.generators import find
@@ -53,6 +54,7 @@ class Bench:
         self.seen, self.heard = [], []
         self.execution = None
         self.orders = lambda: None
+        self.gates = None
 
     def go(self, until=None):
         self.execution = Execution(
@@ -66,6 +68,7 @@ class Bench:
             self.left_s,
             self.history,
             orders=self.orders,
+            gates=self.gates,
         )
         self.until, self.execution.audience = until, self
         return asyncio.run(self.execution.run())
@@ -496,3 +499,46 @@ def test_what_happens_is_heard(bench):
     assert (failed["state"], failed["class"]) == ("pending", "error")
     assert failed["retry_after_s"] > 0
     assert [event for event, _ in run.heard if event != "job_ended"] == ["node_joined"]
+
+
+def gated(it, waits, inputs, at_least):
+    """Let a job wait for others."""
+    it.table.state[waits] = State.QUEUED
+    it.gates = Gates([Waiting(np.array([waits]), np.array([inputs]), at_least)], it.table.state)
+
+
+def test_a_job_that_waits_for_others_starts_when_they_are_in_the_dataset(bench):
+    it = bench(run=quick)
+    seen = {}
+
+    def flush():
+        seen[it.memory.flushes] = {record.job for record in it.memory.records}
+        it.memory.flushes += 1
+
+    it.memory.flush = flush
+    begun = []
+    it.cluster._run = lambda task: (begun.append((task.job, it.memory.flushes)), quick(task))[1]
+    gated(it, 0, [3, 4, 5], 3)
+    assert it.go().completed == 12
+    flushes = dict(begun)[0]
+    assert {3, 4, 5} <= seen[flushes - 1]
+    assert states(it) == {"completed": 12}
+    assert sorted(record.job for record in it.memory.records) == list(
+        range(12)
+    )  # each once, though batches were handed over early
+    assert all(record.batch == number for number, records in it.memory.batches for record in records)
+
+
+def test_a_job_whose_inputs_fail_is_left(bench):
+    it = bench(script="{r0001/mock_z0.500: [fatal]}")
+    gated(it, 0, [3, 4], 2)
+    summary = it.go()
+    assert (summary.completed, summary.left) == (10, 0)
+    assert State(it.execution.states()[0]) is State.QUEUED
+
+
+def test_nothing_is_admitted_to_a_run_that_drains(bench):
+    it = bench(run=quick)
+    gated(it, 0, [11], 1)
+    it.go(until=lambda progress: progress.done_this_run >= 3)
+    assert State(it.execution.states()[0]) is State.QUEUED

@@ -96,6 +96,8 @@ def words(status: Status, *, verbose: bool = False) -> str:
         told += _live(status.live)
     if status.paused:
         told.append(f"  {status.paused}")
+    for name, counts in status.stages.items():
+        told.append(f"  {name}: " + ", ".join(f"{n} {word}" for word, n in counts.items()))
     for name, who in status.shards.items():
         told.append(f"  running: {name}, process {who.get('pid')} on {who.get('host')} since {who.get('since')}")
     for job in status.queue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +12,22 @@ from campaign.core.model import Axis
 
 PRODUCTS = "products"
 """What is applied to products alone is applied to."""
+
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,63}$")]
+
+
+class ReturnedSection(BaseModel):
+    """A value that a function returns; an array has dimensions, with the values along each."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    dtype: Literal["f8", "f4", "i8", "i4", "str"] = "f8"
+    units: Annotated[str, Field(max_length=100)] = "1"
+    long_name: Annotated[str, Field(max_length=200)] = ""
+    dims: Annotated[
+        dict[Name, Annotated[list[float | int | str], Field(min_length=1)]], Field(description="name: values")
+    ] = {}
 
 
 class StageSection(BaseModel):
@@ -27,9 +43,7 @@ class StageSection(BaseModel):
     needs: Annotated[list[str], Field(description="reduce: the measurements that are given; unset: all")] = []
     at_least: Annotated[float, Field(gt=0, le=1, description="reduce: share of members that must have completed")] = 1.0
     arguments: Annotated[dict[str, Any], Field(description="further keyword arguments")] = {}
-    returns: Annotated[
-        dict[str, Any], Field(description="name: dtype, units, long_name, dims of what is returned")
-    ] = {}
+    returns: Annotated[dict[Name, ReturnedSection], Field(description="what the function returns, by name")] = {}
     suffix: Annotated[
         str, Field(pattern=r"^(\.\w{1,16})?$", description="apply: end of the names of what is written")
     ] = ""

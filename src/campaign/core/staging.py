@@ -11,49 +11,44 @@ import numpy.typing as npt
 from campaign.core.lifecycle import TERMINAL
 from campaign.core.model import State
 
+Indices = npt.NDArray[np.int64]
+
 OVER = np.array([int(state) for state in TERMINAL])
 
 
 @dataclass(frozen=True, slots=True)
-class Gate:
-    """What one job waits for: every one of `inputs` has ended for good, and so many of them have completed."""
+class Waiting:
+    """Jobs that wait alike: each for all of its inputs to have ended for good, and for so many of them to have completed."""
 
-    job: int
-    inputs: npt.NDArray[np.int64]
+    jobs: Indices  # (n,)
+    inputs: Indices  # (n, k)
     at_least: int
 
 
 class Gates:
-    """All jobs that wait. `states`, (n,), are those of all jobs when a run begins."""
+    """All jobs that wait. `states` are those of every job when a run begins."""
 
-    def __init__(self, gates: Sequence[Gate], states: npt.NDArray[np.int8]) -> None:
-        self._gates = list(gates)
-        self._left = np.zeros(len(gates), np.int64)
-        self._completed = np.zeros(len(gates), np.int64)
-        ended = np.isin(states, OVER)
-        opens: dict[int, list[int]] = {}  # input -> numbers of the gates that wait for it
-        self._open: list[int] = []
-        for number, gate in enumerate(self._gates):
-            over = ended[gate.inputs]
-            self._left[number] = int((~over).sum())
-            self._completed[number] = int((states[gate.inputs] == State.COMPLETED).sum())
-            for job in gate.inputs[~over].tolist():
-                opens.setdefault(job, []).append(number)
-            if not self._left[number]:
-                self._pass(number)
-        self._opens = opens
+    def __init__(self, waiting: Sequence[Waiting], states: npt.NDArray[np.int8]) -> None:
+        waiting = [one for one in waiting if len(one.jobs)]
+        self._jobs = np.concatenate([np.zeros(0, np.int64), *(one.jobs for one in waiting)])
+        ended, completed = np.isin(states, OVER), states == State.COMPLETED
+        none = np.zeros(0, np.int64)
+        self._left = np.concatenate([none, *((~ended[one.inputs]).sum(axis=1) for one in waiting)])
+        self._lacking = np.concatenate([none, *(one.at_least - completed[one.inputs].sum(axis=1) for one in waiting)])
+        flat = np.concatenate([none, *(one.inputs.reshape(-1) for one in waiting)])
+        widths = np.concatenate([none, *(np.full(len(one.jobs), one.inputs.shape[1]) for one in waiting)])
+        order = np.argsort(flat, kind="stable")
+        self._waits_for = np.repeat(np.arange(len(self._jobs)), widths)[order]  # numbers of the gates, by input
+        self._first = np.searchsorted(flat[order], np.arange(len(states) + 1))
+        self._open: list[int] = self._jobs[(self._left == 0) & (self._lacking <= 0)].tolist()
 
     def ended(self, job: int, state: State) -> None:
         """A job has ended for good."""
-        for number in self._opens.pop(job, ()):
+        for number in self._waits_for[self._first[job] : self._first[job + 1]].tolist():
             self._left[number] -= 1
-            self._completed[number] += state is State.COMPLETED
-            if not self._left[number]:
-                self._pass(number)
-
-    def _pass(self, number: int) -> None:
-        if self._completed[number] >= self._gates[number].at_least:
-            self._open.append(self._gates[number].job)
+            self._lacking[number] -= state is State.COMPLETED
+            if not self._left[number] and self._lacking[number] <= 0:
+                self._open.append(int(self._jobs[number]))
 
     @property
     def waiting(self) -> bool:
