@@ -58,7 +58,8 @@ class Commits:
                 cost = flushed - now
                 self.slowest_flush_s = max(self.slowest_flush_s, cost)
             for told in asked:
-                told.set_result(None)
+                if not told.done():  # or nobody waits any more
+                    told.set_result(None)
             for _ in batches:  # not when committing failed: then the queue never counts as emptied
                 self._queue.task_done()
 

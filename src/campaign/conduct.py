@@ -172,7 +172,7 @@ def _run_alone(plan: Plan, generator: Generator, layout: Layout, options: Option
             books = replace(books, table=parts.table(gates), committer=parts, jobs=parts, gates=gates)
         chain = _chain(layout, plan, options)
         if books.are_left(books.table.state):
-            _begin(chain, gatherer.table)
+            _begin(chain, books.table)
         with _ending_with(chain):
             summary = _run_pending(plan, generator, books, layout, options, outside)
         left = books.are_left(gatherer.table.state) or (parts is not None and parts.are_left())

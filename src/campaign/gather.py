@@ -236,7 +236,7 @@ class Gatherer:
             for record in self._plan.own(self._meanings.understood(self._artifacts.read(number))):
                 lacking = self._meanings.lacking(record)
                 if lacking and record.outcome is Outcome.COMPLETED and self._speaks(record):
-                    yield record, lacking
+                    yield self._meanings.declared(record), lacking
 
     def close(self) -> None:
         """Close the ledger."""
@@ -351,7 +351,7 @@ class Gatherer:
                 for record in self._plan.own([entry]):
                     if not self._is_indexed(record.job, record.attempt):
                         ended[record.job, record.attempt] = record
-            elif entry.job < self._plan.size and not self._is_indexed(entry.job, entry.attempt):
+            elif not entry.directory and entry.job < self._plan.size and not self._is_indexed(entry.job, entry.attempt):
                 begun[entry.job, entry.attempt] = entry
         lost = [self._interrupted(entry) for key, entry in begun.items() if key not in ended]
         news = sorted([*ended.values(), *lost], key=lambda r: (r.job, r.attempt))

@@ -63,13 +63,15 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
         compare(plan, layout, generator)
         if not zipfile.is_zipfile(layout.plan):
             _save_plan(plan, layout)
-        if known.get("variables", measured := _variables(plan, generator)) != measured:
+        measured, stages = _variables(plan, generator), dict(plan.config.stages)
+        if known.get("variables") != measured or known.get("stages", {}) != stages:
             durable.write_bytes(layout.config, yaml_text(plan.config.document, FROZEN).encode())
             fresh = {"configuration": plan.config.document, "configuration_sha256": durable.sha256_of(layout.config)}
-            durable.write_json(layout.manifest, {**known, **fresh, "variables": measured})
-            logger.warning(
-                "%s measures other quantities than before; campaign measure fills in what is missing", layout.root
-            )
+            durable.write_json(layout.manifest, {**known, **fresh, "variables": measured, "stages": stages})
+            if known.get("variables", measured) != measured:
+                logger.warning(
+                    "%s measures other quantities than before; campaign measure fills in what is missing", layout.root
+                )
         return
     document = plan.config.document
     _save_plan(plan, layout)
@@ -100,12 +102,19 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
             },
             "naming_scheme": plan.config.naming_scheme,
             "variables": _variables(plan, generator),
+            "stages": dict(plan.config.stages),
             "configuration_sha256": durable.sha256_of(layout.config),
             "plan_fingerprint": plan.fingerprint,
             "grown": grown,
             "configuration": document,
         },
     )
+
+
+def measures_otherwise(plan: Plan, layout: Layout, generator: Generator) -> bool:
+    """Whether values that jobs have measured so far mean something else than what has their names now."""
+    known = read(layout).get("variables", {})
+    return any(known.get(name, digest) != digest for name, digest in _variables(plan, generator).items())
 
 
 def _variables(plan: Plan, generator: Generator) -> dict[str, str]:

@@ -27,14 +27,21 @@ class Meanings:
 
     def understood(self, batch: Batch) -> Sequence[Record]:
         """Its records, without values that were measured in other bins, or units, than what has their name now."""
-        theirs = batch.meta.get(VARIABLES, {})
-        strange = {name for name, digest in self._digests.items() if theirs.get(name, digest) != digest}
+        theirs = batch.meta.get(VARIABLES)
+        if theirs is None:  # made before artifacts told
+            return batch.records
+        strange = {name for name, digest in self._digests.items() if theirs.get(name) != digest}
         if not strange:
             return batch.records
         return [
             replace(record, measurements={n: v for n, v in record.measurements.items() if n not in strange})
             for record in batch.records
         ]
+
+    def declared(self, record: Record) -> Record:
+        """A record with values of what is measured now alone, as an artifact of today may tell them."""
+        known = {name: value for name, value in record.measurements.items() if name in self._digests}
+        return record if len(known) == len(record.measurements) else replace(record, measurements=known)
 
     def lacking(self, record: Record) -> tuple[str, ...]:
         """Names of what a record has no value of."""

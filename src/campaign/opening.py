@@ -146,6 +146,8 @@ def held(
                 manifest.compare(plan, layout, generator)
             if layout.manifest.exists() and manifest.grows(plan, layout):
                 _settle_before_growth(plan, layout, shard)
+            elif layout.manifest.exists() and manifest.measures_otherwise(plan, layout, generator):
+                _settle_as_it_was(layout, shard)
             manifest.freeze(plan, layout, generator)
         yield
     finally:
@@ -201,12 +203,26 @@ def _settle_before_growth(plan: Plan, layout: Layout, shard: Shard | None) -> No
     logger.warning("%s grows from %d to %d jobs; what is done stays done", layout.root, old.size, plan.size)
 
 
-def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False) -> Recovery:
-    """Save what an earlier run left, and tell."""
+def _settle_as_it_was(layout: Layout, shard: Shard | None) -> None:
+    """Save what earlier runs measured under its old meaning."""
+    if set(live_shards(layout)) - ({shard.name} if shard else set()):
+        raise LockedError(
+            Code.CAMPAIGN_LOCKED,
+            f"{layout.root} would measure other quantities than the allocations that run it now",
+            action="wait for them, or campaign stop it; then start again",
+        )
+    config, generator = read_config(layout.root)
+    with contextlib.closing(open_gatherer(lay_out(config, generator), generator, layout)) as gatherer:
+        recover(gatherer, layout)
+
+
+def recover(gatherer: Gatherer, layout: Layout, *, at_work: bool = False, stages: bool | None = None) -> Recovery:
+    """Save what an earlier run left, and tell. Lines of journals about jobs of stages are kept, unless those have been recovered."""
     from campaign.adapters.journal import JournalDirectory
 
     own = [] if at_work else [layout.journals]
-    recovery = gatherer.recover(JournalDirectory(*own, *abandoned_journals(layout)))
+    keep = (layout.root / "stages").is_dir() if stages is None else stages
+    recovery = gatherer.recover(JournalDirectory(*own, *abandoned_journals(layout), keep_stages=keep))
     if recovery.settled or recovery.interrupted or recovery.quarantined or (recovery.adopted and not at_work):
         logger.info(
             "recovered: %d batches adopted, %d records settled from journals, %d interrupted attempts, %d quarantined",

@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from campaign import manifest
 from campaign.adapters.journal import JournalDirectory
 from campaign.adapters.local import SystemClock
-from campaign.config.stages import PRODUCTS
+from campaign.config.stages import PREVIEW, PRODUCTS
 from campaign.core import identity
 from campaign.core.lifecycle import JobTable
-from campaign.core.model import Config, Record, Shape, State, Task, Variable
+from campaign.core.model import STAGE, Config, Record, Shape, State, Task, Variable
 from campaign.core.staging import Gates, Waiting
 from campaign.errors import Code, UsageError
 from campaign.generators import find
 from campaign.layout import Layout
-from campaign.opening import lay_out, recover, writing
+from campaign.opening import lay_out, move_aside, recover, writing
 from campaign.plan import Plan
 from campaign.ports import Begun, Journals
 from campaign.shards import abandoned_journals
@@ -41,12 +42,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("campaign")
 
-STAGE, ALL = "stage", "all"
-"""The generator of stages; the only axis of one that reduces over the only axis there is."""
+ALL = "all"
+"""The only axis of a stage that reduces over the only axis there is."""
 
 ROUNDING = 1e-9
-PREVIEW = "preview_"
-"""Begins the name of a stage that is run on what is there."""
 
 
 def names(config: Config) -> list[str]:
@@ -112,16 +111,23 @@ def _document(config: Config, own: str, over: str | None, options: Mapping[str, 
     }  # fmt: skip
     document["execution"].pop("enough", None)
     document["execution"].pop("duration_axis", None)
-    if "design" in known:
-        design = {
-            **known["design"],
-            "parameters": {k: v for k, v in known["design"]["parameters"].items() if k != over},
-        }
-        if design["parameters"] or design.get("cases"):
-            document["design"] = design
+    if "design" in known and (design := _without(known["design"], config, over)):
+        document["design"] = design
     if not (set(science) - {"seed"} or "design" in document):
-        document["design"] = {"parameters": {ALL: [0]}}
+        document["design"] = {"method": "grid", "parameters": {ALL: [0]}}
     return document
+
+
+def _without(design: Mapping[str, Any], config: Config, over: str | None) -> dict[str, Any]:
+    """The section `design` without an axis, which may be of several parameters; empty where nothing is left."""
+    gone = {parameter.name for axis in config.axes if axis.name == over for parameter in axis.parameters}
+    left = {name: given for name, given in design["parameters"].items() if name not in gone}
+    if gone and design["method"] != "grid":
+        left = {}  # its cases are one axis
+    if not left and not (design.get("cases") and not gone):
+        return {}
+    groups = [group for group in design.get("together", []) if not set(group) & gone]
+    return {**design, "parameters": left, **({"together": groups} if "together" in design else {})}
 
 
 @dataclass(frozen=True)
@@ -281,13 +287,16 @@ def opened(plan: Plan, generator: Generator, gatherer: Gatherer, layout: Layout)
             config, maker = stage_config(plan.config, name), find(STAGE)
             _refuse_unknown(name, config, generator.variables(plan.config.options))
             own = lay_out(config, maker)
+            _put_aside_what_is_another(own, Layout(Path(config.directory)))
             writer = stack.enter_context(writing(own, maker, Layout(Path(config.directory))))
             offset = parts[-1].offset + parts[-1].plan.size
-            writer.recover(_PartOfJournals(journals, offset, own.size))
+            writer.recover(_PartOfJournals(journals, own, offset, _below(plan.config, config)))
             parts.append(Part(name, own, writer, offset))
-        recover(gatherer, layout)
+        recover(gatherer, layout, stages=False)
         gatherer.mark_missing(plan.missing, SystemClock().now_ms())
         gatherer.flush()
+        for part in parts[1:]:
+            part.gatherer.mark_missing((), SystemClock().now_ms())  # what lacked an input looks again
         whole = Parts(parts)
         for part in parts[1:]:
             _send_back(part, {**_unfinished(whole, part), **_changed(plan.config, part)})
@@ -307,6 +316,21 @@ def _refuse_unknown(name: str, config: Config, measured: Sequence[Variable]) -> 
         )  # fmt: skip
 
 
+def _put_aside_what_is_another(plan: Plan, layout: Layout) -> None:
+    """Keep what a stage has made under an earlier declaration, and begin anew."""
+    if not layout.manifest.exists() or manifest.grows(plan, layout):
+        return
+    if manifest.read(layout)["plan_fingerprint"] == plan.fingerprint:
+        return
+    number = 1
+    while (aside := layout.root.with_name(f"{layout.root.name}.was_{number}")).exists():
+        number += 1
+    move_aside(layout, aside)
+    logger.warning(
+        "stage %s is declared otherwise now: it begins anew; what it has made is kept in %s", plan.config.name, aside
+    )
+
+
 def refresh(config: Config, name: str) -> Config:
     """The configuration of a preview of a stage, whose results of earlier looks are sent back where more has come in since."""
     preview, generator = stage_config(config, name, preview=True), find(STAGE)
@@ -315,6 +339,7 @@ def refresh(config: Config, name: str) -> Config:
             Code.CONFIG_INVALID, f"stage {name!r} is applied to products one by one", action="name a stage that reduces"
         )
     plan, layout = lay_out(preview, generator), Layout(Path(preview.directory))
+    _put_aside_what_is_another(plan, layout)
     with writing(plan, generator, layout) as writer:
         recover(writer, layout)
         part = Part(preview.name, plan, writer, 0)
@@ -323,16 +348,20 @@ def refresh(config: Config, name: str) -> Config:
 
 
 class _PartOfJournals(Journals):
-    """The lines of journals that are about the jobs of one part, as that part numbers them; nothing is removed."""
+    """The lines of journals that are about the jobs of one stage, as it numbers them; nothing is removed."""
 
-    def __init__(self, journals: Journals, offset: int, size: int) -> None:
-        self._journals, self._jobs = journals, range(offset, offset + size)
+    def __init__(self, journals: Journals, plan: Plan, offset: int, directory: str) -> None:
+        self._journals, self._plan, self._offset, self._directory = journals, plan, offset, directory
 
     def read(self, worker: str | None = None) -> Iterator[Begun | Record]:
         """Its lines."""
         for entry in self._journals.read(worker):
-            if entry.job in self._jobs:
-                yield replace(entry, job=entry.job - self._jobs.start)
+            if isinstance(entry, Record):
+                job = self._plan.find(entry.task_fingerprint)
+                if job is not None:
+                    yield replace(entry, job=job)
+            elif entry.directory == self._directory and 0 <= entry.job - self._offset < self._plan.size:
+                yield replace(entry, job=entry.job - self._offset, directory="")
 
     def clear(self) -> None:
         """Others may need them."""
@@ -358,28 +387,39 @@ def _changed(config: Config, part: Part) -> dict[int, str]:
     from campaign.generators import stage
 
     part.gatherer.flush()
-    options = part.plan.config.options
-    campaign, own = stage.opened(config.directory), stage.opened(part.plan.config.directory)
-    after = (
-        stage.opened(options["after"])
-        if options["after"] and (Path(options["after"]) / "results.zarr").exists()
-        else None
-    )
-    recorded = own[stage.FINGERPRINT].to_numpy().reshape(-1)
-    why: dict[int, str] = {}
-    for job in done:
-        point = part.plan.point(job)
-        here = stage.at_point(campaign, point)
-        if options["kind"] == "reduce":
-            now = stage.ingredients(stage.completed(here, options["over"]))
-        else:
-            now = stage.ingredients(here)
-            if after is not None:
-                place = {dim: value for dim, value in point.items() if dim in after["status"].dims}
-                now = [*now, str(stage.at_point(after, place)[stage.FINGERPRINT].item())]
-        if stage.fingerprint(now) != str(recorded[job]):
-            why[job] = "what it was made of has changed"
-    return why
+    options, campaign = part.plan.config.options, stage.opened(config.directory)
+    recorded = stage.opened(part.plan.config.directory)[stage.FINGERPRINT].to_numpy().reshape(-1).tolist()
+    if options["kind"] == "reduce":
+        needs = options["needs"] or stage.measured(campaign)
+        loaded = campaign[[*stage.INGREDIENTS, "status", *needs]].load()
+        now = {
+            job: stage.ingredients(
+                stage.there(stage.at_point(loaded, part.plan.point(job)), options["over"], needs), needs
+            )
+            for job in done
+        }
+    else:
+        columns = [campaign[name].to_numpy().reshape(-1).tolist() for name in stage.INGREDIENTS]
+        before = _fingerprints_before(config, part)
+        now = {job: [str(column[job]) for column in columns] + before[job : job + 1] for job in done}
+    return {job: "what it was made of has changed" for job in done if stage.fingerprint(now[job]) != str(recorded[job])}
+
+
+def _fingerprints_before(config: Config, part: Part) -> list[str]:
+    """Of what is applied to products: the fingerprint of the result that went in for each job; empty where there is none."""
+    from campaign.generators import stage
+
+    after = part.plan.config.options["after"]
+    if not after:
+        return []
+    before = stage.opened(after)
+    axes = [axis.name for axis in config.axes]
+    over = next(axis for axis, name in enumerate(axes) if name not in before["status"].dims)
+    shape = [len(axis.values) for axis in config.axes]
+    found = before[stage.FINGERPRINT].to_numpy().astype(object)
+    lengths = [length for axis, length in enumerate(shape) if axis != over]
+    spread = np.broadcast_to(np.expand_dims(found.reshape(lengths), over), shape)
+    return [str(text) for text in spread.reshape(-1).tolist()]
 
 
 def _send_back(part: Part, why: Mapping[int, str]) -> None:

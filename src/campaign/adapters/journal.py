@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from campaign.core.model import Record, Task
+from campaign.core.model import STAGE, Record, Task
 from campaign.crashpoints import reach
 from campaign.ports import Begun
 from campaign.wire import convert, decode, encode
@@ -33,7 +33,8 @@ class JournalFile:
 
     def started(self, tasks: Sequence[Task], at_ms: int) -> None:
         """Note that attempts begin."""
-        self._append({"start": (task.job, task.attempt, task.batch, at_ms)} for task in tasks)
+        whose = [(task.directory,) if task.directory else () for task in tasks]
+        self._append({"start": (t.job, t.attempt, t.batch, at_ms, *of)} for t, of in zip(tasks, whose, strict=True))
         reach("journal.started")
 
     def ended(self, records: Sequence[Record]) -> None:
@@ -98,12 +99,22 @@ def _lines(path: Path, prefix: bytes = b"{") -> Iterator[dict[str, Any]]:
                     yield decode(line)
 
 
+def _of_stages(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines that are about jobs of stages."""
+    for line in _lines(path):
+        if len(line.get("start", ())) > len(_OWN_START) or line.get("end", {}).get("generator") == STAGE:
+            yield line
+
+
+_OWN_START = ("job", "attempt", "batch", "at_ms")
+
+
 class JournalDirectory:
     """The journals of all workers of a coordinator, and of earlier ones in other directories."""
 
-    def __init__(self, *paths: Path) -> None:
-        """The first directory is that of the coordinator's own workers."""
-        self._all = dict.fromkeys(paths)
+    def __init__(self, *paths: Path, keep_stages: bool = False) -> None:
+        """The first directory is that of the coordinator's own workers; `keep_stages` when lines about jobs of stages are not `clear`ed."""
+        self._all, self._keep_stages = dict.fromkeys(paths), keep_stages
 
     def file(self, worker: str) -> Path:
         """Where the journal of one worker lies, given the worker's address."""
@@ -120,4 +131,10 @@ class JournalDirectory:
         """Remove journals whose every record is committed."""
         for directory in self._all:
             for path in directory.glob("*.jsonl"):
-                path.unlink()
+                kept = list(_of_stages(path)) if self._keep_stages else []
+                if kept:
+                    scratch = path.with_suffix(".tmp")
+                    scratch.write_bytes(b"".join(encode(line) + b"\n" for line in kept))
+                    scratch.replace(path)
+                else:
+                    path.unlink()

@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """`campaign preview`."""
     from campaign import conduct, manifest, stages
+    from campaign.core.model import STAGE
     from campaign.generators import find
     from campaign.layout import Layout
     from campaign.opening import read_config
@@ -29,6 +30,6 @@ def command(arguments: argparse.Namespace) -> int:
     config, _ = read_config(arguments.campaign)
     manifest.read(Layout(Path(config.directory)))
     preview = stages.refresh(config, arguments.stage)
-    outcome = conduct.run_campaign(preview, find(stages.STAGE), conduct.Options(plain=True, dashboard=None))
+    outcome = conduct.run_campaign(preview, find(STAGE), conduct.Options(plain=True, dashboard=None))
     print(json.dumps(outcome.to_json()) if arguments.json else closing_words(outcome))
     return outcome.exit_code

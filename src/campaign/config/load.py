@@ -148,6 +148,8 @@ class _Freezer:
         self._check_order(axes)
         self._check_realizations(axes)
         self._check_case_files(axes)
+        if document.stages and document.execution.enough is not None:
+            self._complain(("execution", "enough"), "a rule, beside stages", "one of both: stages need every member")
         for name, key, found, allowed in misfits(document.stages, axes):
             self._complain(("stages", name, key) if key else ("stages", name), found, allowed)
         resources = self._resources()

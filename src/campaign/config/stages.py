@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from campaign.core.model import Axis
 
+PREVIEW = "preview_"
+"""Begins the name of a stage that is run on what is there."""
+
 PRODUCTS = "products"
 """What is applied to products alone is applied to."""
 
@@ -79,7 +82,7 @@ def misfits(stages: Mapping[str, StageSection], axes: Sequence[Axis]) -> Iterato
                 stage.apply,
                 f"{PRODUCTS}, or a stage before it that reduces: {', '.join(before) or 'there is none'}",
             )
-        if name == PRODUCTS:
+        if name == PRODUCTS or name.startswith(PREVIEW):
             yield name, "", name, "another name"
         if stage.reduce is not None:
             before.append(name)

@@ -10,6 +10,9 @@ from typing import Any
 
 from campaign.core.notices import Notify
 
+STAGE = "stage"
+"""The generator of stages, whose jobs are executed among those of a campaign."""
+
 Scalar = bool | int | float | str
 Point = Mapping[str, Scalar]
 """One point of a design: axis name -> value."""

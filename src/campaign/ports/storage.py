@@ -65,6 +65,7 @@ class Begun:
     attempt: int
     batch: int
     at_ms: int
+    directory: str = ""  # of the stage that it belongs to; empty: none
 
 
 class Journals(Protocol):

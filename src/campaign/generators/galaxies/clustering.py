@@ -2,8 +2,8 @@
 
 Points are put on the mesh as clouds in cells, twice, the second time half a cell further, which removes the largest aliases (Sefusatti et al., MNRAS 460, 3624,
 2016); the window of the clouds is divided out (Jing, ApJ 620, 559, 2005). The line of sight is the third axis. What depends on the binning alone is kept
-for the next catalogue. `tests/galaxies/test_clustering.py` compares with direct sums, with counts of pairs and with abacusutils; that library does the same in
-0.4 s and more for each catalogue, after 18 s of compilation in each process.
+for the next catalogue. `tests/galaxies/test_clustering.py` compares with direct sums and with counts of pairs. abacusutils does the same in 0.4 s and more for
+each catalogue, after 18 s of compilation in each process.
 """
 
 from __future__ import annotations

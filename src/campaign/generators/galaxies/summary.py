@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.core.model import Axis, Variable
-from campaign.errors import Code, JobError
+from campaign.errors import Code, JobError, UsageError
 from campaign.generators.galaxies import clustering, suite
 from campaign.generators.galaxies.options import MeasurementOptions
 
@@ -70,6 +70,9 @@ MEASURED = ("log_stellar_mass", "log_sfr", "is_central", "is_quenched")
 
 
 NOWHERE = np.zeros((0, 3))
+MESHES = (32, 64, 96, 128, 192, 256, 384, 512)
+RESOLVED = 0.7
+"""Part of the Nyquist frequency up to which power is measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +103,19 @@ class Menu:
         for quantity in self.quantities:
             found += BY_QUANTITY.get(quantity, ())
         for name, (column, above) in self.samples.items():
-            words = f"{column} above {above:g}"
-            found.append(Variable(f"n_{name}", "i8", "1", f"number of galaxies with {words}", settings=words))
+            words = f"number of galaxies with {column} above {above:g}"
+            found.append(Variable(f"n_{name}", "i8", "1", words, settings=f"{column} > {above!r}"))
         if self.binning is not None:
             for name in ("", *self.samples):
                 found += self._clustering(name, self.binning)
         return tuple(found)
 
     def _clustering(self, sample: str, binning: clustering.Binning) -> list[Variable]:
-        ending, chosen = (f"_{sample}", "{} above {:g}".format(*self.samples[sample])) if sample else ("", "")
-        of, settings = f" of galaxies with {chosen}" if chosen else "", f"mesh {binning.mesh}; {chosen}"
+        ending, of, chosen = "", "", ""
+        if sample:
+            column, above = self.samples[sample]
+            ending, of, chosen = f"_{sample}", f" of galaxies with {column} above {above:g}", f"{column} > {above!r}"
+        settings = f"mesh {binning.mesh}; {chosen}"
         ell = Axis("ell", binning.multipoles, "1", "multipole")
         noise = f"shot noise{of}, subtracted from the monopole"
         found = [Variable(f"shot_noise{ending}", "f8", "(Mpc/h)3", noise, settings=chosen)]
@@ -139,20 +145,36 @@ def _menu(key: str) -> Menu:
 
 
 def _binning(options: MeasurementOptions, box_size: float) -> clustering.Binning:
-    """Bins that fit the box where they are not given: two fundamental modes wide; twelve to a quarter of the box, above two cells and none less than one wide."""
+    """Bins that fit the box where they are not given: two fundamental modes wide; twelve to a quarter of the box, above two cells and none less than one wide.
+
+    UsageError where the mesh does not resolve what is asked for, or where nothing is.
+    """
     asked, fundamental = options.clustering, 2 * np.pi / box_size
     k_step = asked.k_step or 2 * fundamental
     k_edges = np.arange(fundamental / 2, asked.k_max + k_step / 2, k_step)
-    mesh = asked.mesh or next(
-        (n for n in (32, 64, 96, 128, 192, 256, 384, 512) if 0.7 * n * fundamental / 2 >= asked.k_max), 512
-    )
+    mesh = asked.mesh or next((n for n in MESHES if RESOLVED * n * fundamental / 2 >= asked.k_max), MESHES[-1])
+    if asked.k_max > RESOLVED * mesh * fundamental / 2 * (1 + 1e-9):
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"a mesh of {mesh} cells in a box of {box_size:g} Mpc/h resolves k up to {RESOLVED * mesh * fundamental / 2:.3g} h/Mpc, not {asked.k_max:g}",
+            action="lower measurements.clustering.k_max, or set a larger `mesh`",
+        )
+    cell = box_size / mesh
     s_max = asked.s_max or min(box_size / 4, 150.0)
-    s_span, cell = s_max - 2 * box_size / mesh, box_size / mesh
-    s_step = asked.s_step or s_span / max(min(12, int(s_span / cell)), 1)
-    s_edges = s_max - s_step * np.arange(int(s_max / s_step) + 1)[::-1]
-    s_edges = s_edges[s_edges >= 2 * box_size / mesh * (1 - 1e-9)]
+    s_step = asked.s_step or (s_max - 2 * cell) / max(min(12, int((s_max - 2 * cell) / cell)), 1)
+    s_edges = s_max - s_step * np.arange(int(s_max / s_step) + 1)[::-1] if s_step > 0 else np.zeros(0)
+    s_edges = s_edges[s_edges >= 2 * cell * (1 - 1e-9)]
+    for what, edges, room in (
+        ("k", k_edges, f"from {fundamental / 2:.3g} to {asked.k_max:g} h/Mpc"),
+        ("s", s_edges, f"from two cells, {2 * cell:.3g}, to {s_max:g} Mpc/h"),
+    ):
+        if len(edges) < 2:
+            raise UsageError(
+                Code.CONFIG_INVALID, f"no bin of {what} fits {room}",
+                action=f"set {what}_max and {what}_step of measurements.clustering, or a larger `mesh`",
+            )  # fmt: skip
     rounded = [tuple(np.round(edges, 9).tolist()) for edges in (k_edges, s_edges)]
-    return clustering.Binning(box_size, mesh, rounded[0], rounded[1], tuple(sorted(options.clustering.multipoles)))
+    return clustering.Binning(box_size, mesh, rounded[0], rounded[1], tuple(sorted(set(asked.multipoles))))
 
 
 def measure(sample: Sample, chosen: Menu) -> Values:

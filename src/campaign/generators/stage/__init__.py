@@ -7,7 +7,7 @@ what a stage before it has found for that point. Both record a fingerprint of wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,6 +20,8 @@ from campaign.generators.importing import imported
 if TYPE_CHECKING:
     import xarray
 
+INGREDIENTS = ("task_fingerprint", "product_sha256")
+ROUNDING = 1e-9
 FINGERPRINT, MEMBERS = "inputs_fingerprint", "n_members"
 """Variables of every stage: SHA-256 of what went in, and of how many jobs that was."""
 
@@ -76,7 +78,7 @@ class Stage:
     name = "stage"
     version = "1"
     options = StageOptions
-    incidental = ("of", "after", "here")
+    incidental = ("of", "after", "here", "at_least")
     parallel = False
 
     def suffix(self, config: Mapping[str, Any]) -> str:
@@ -147,18 +149,19 @@ class Stage:
     def _reduce(self, task: Task, _: Path, phase: Callable[[str], None]) -> tuple[Any, dict[str, Any]]:
         config = task.config
         phase("load")
-        here = at_point(opened(config["of"]), task.point)
-        members = completed(here, config["over"])
-        if members.sizes[config["over"]] < config["at_least"] * here.sizes[config["over"]]:
+        over, campaign = config["over"], opened(config["of"])
+        needs = config["needs"] or measured(campaign)
+        here = at_point(campaign, task.point)[[*INGREDIENTS, "status", *needs]].load()
+        members = there(here, over, needs)
+        if members.sizes[over] < config["at_least"] * here.sizes[over] * (1 - ROUNDING):
             raise InputError(
                 Code.INPUT_MISSING,
-                f"{members.sizes[config['over']]} of {here.sizes[config['over']]} members have completed, and {config['at_least']:g} of them are needed",
-                action="let the others complete, or set at_least of the stage",
+                f"{members.sizes[over]} of {here.sizes[over]} members have completed and are measured, and {config['at_least']:g} of them are needed",
+                action="let the others complete (campaign measure fills in what is measured now), or set at_least of the stage",
             )
-        given = members[config["needs"] or measured(members)].load()
         phase("call")
-        found = imported(config["call"], config["here"])(given, **config["arguments"])
-        return found, {MEMBERS: members.sizes[config["over"]], FINGERPRINT: fingerprint(ingredients(members))}
+        found = imported(config["call"], config["here"])(members[needs], **config["arguments"])
+        return found, {MEMBERS: members.sizes[over], FINGERPRINT: fingerprint(ingredients(members, needs))}
 
     def _apply(self, task: Task, target: Path, phase: Callable[[str], None]) -> tuple[Any, dict[str, Any]]:
         config = task.config
@@ -168,10 +171,9 @@ class Stage:
             raise InputError(
                 Code.INPUT_MISSING, f"the job at {dict(task.point)} has not completed", action="run it first"
             )
-        went_in, given = ingredients(job), {}
+        went_in, given = ingredients(job, ()), {}
         if config["after"]:
-            before = opened(config["after"])
-            before = at_point(before, {dim: value for dim, value in task.point.items() if dim in before["status"].dims})
+            before = at_point(opened(config["after"]), task.point)
             given = {name: before[name].load() for name in measured(before) if name not in (MEMBERS, FINGERPRINT)}
             went_in = [*went_in, str(before[FINGERPRINT].item())]
         product = str(job["product"].item())
@@ -208,11 +210,17 @@ def at_point(dataset: xarray.Dataset, point: Point) -> xarray.Dataset:
     return dataset.isel(places)
 
 
-def completed(dataset: xarray.Dataset, over: str) -> xarray.Dataset:
-    """The members that have completed."""
+def there(dataset: xarray.Dataset, over: str, needs: Sequence[str]) -> xarray.Dataset:
+    """The members that have completed, and for which everything is measured that is needed."""
     import numpy as np
 
-    return dataset.isel({over: np.flatnonzero(dataset["status"].to_numpy() == State.COMPLETED)})
+    found = dataset["status"] == int(State.COMPLETED)
+    for name in needs:
+        if dataset[name].dtype.kind == "f":
+            found = found & dataset[name].notnull().any(
+                [dim for dim in dataset[name].dims if dim not in dataset["status"].dims]
+            )
+    return dataset.isel({over: np.flatnonzero(found.to_numpy())})
 
 
 def measured(dataset: xarray.Dataset) -> list[str]:
@@ -220,10 +228,20 @@ def measured(dataset: xarray.Dataset) -> list[str]:
     return [str(name) for name, v in dataset.data_vars.items() if v.attrs.get("campaign_role") == "measurement"]
 
 
-def ingredients(dataset: xarray.Dataset) -> list[str]:
-    """What decides the results of jobs, and what they made: fingerprints and checksums, in order."""
-    names = ("task_fingerprint", "product_sha256")
-    return [str(text) for name in names for text in dataset[name].to_numpy().reshape(-1).tolist()]
+def ingredients(dataset: xarray.Dataset, needs: Sequence[str]) -> list[str]:
+    """What decides the results of jobs, what they made, and what was measured of it: fingerprints and checksums, in order."""
+    import numpy as np
+
+    found = [str(text) for name in INGREDIENTS for text in dataset[name].to_numpy().reshape(-1).tolist()]
+    for name in needs:
+        values = dataset[name]
+        told = (
+            np.ascontiguousarray(values.to_numpy())
+            if values.dtype.kind in "fiub"
+            else str(values.to_numpy().tolist()).encode()
+        )
+        found.append(f"{name} {values.attrs.get('campaign_declared', '')} {hashlib.sha256(told).hexdigest()}")
+    return found
 
 
 def fingerprint(texts: Iterable[str]) -> str:
