@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from campaign.core.staging import Gates
     from campaign.execute import Execution
     from campaign.gather import Gatherer
+    from campaign.parts import Parts
     from campaign.ports import Audience, Committer, Generator
-    from campaign.stages import Parts
     from campaign.submit import Chain
     from campaign.tally import Summary
 

@@ -230,16 +230,11 @@ def measured(dataset: xarray.Dataset) -> list[str]:
 
 def ingredients(dataset: xarray.Dataset, needs: Sequence[str]) -> list[str]:
     """What decides the results of jobs, what they made, and what was measured of it: fingerprints and checksums, in order."""
-    import numpy as np
-
     found = [str(text) for name in INGREDIENTS for text in dataset[name].to_numpy().reshape(-1).tolist()]
     for name in needs:
         values = dataset[name]
-        told = (
-            np.ascontiguousarray(values.to_numpy())
-            if values.dtype.kind in "fiub"
-            else str(values.to_numpy().tolist()).encode()
-        )
+        numbers = values.dtype.kind in "fiub"
+        told = values.to_numpy().tobytes() if numbers else str(values.to_numpy().tolist()).encode()
         found.append(f"{name} {values.attrs.get('campaign_declared', '')} {hashlib.sha256(told).hexdigest()}")
     return found
 
