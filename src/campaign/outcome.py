@@ -62,6 +62,10 @@ def closing_words(outcome: Outcome) -> str:
             told.append(f'read it: xarray.open_zarr("{outcome.directory}/results.zarr")')
         case 3:
             told.append("work is left: the same command goes on where this run stopped")
+        case 4 if set(outcome.counts) <= {"completed"} and outcome.stages:
+            told.append(
+                f"see why: campaign failures {outcome.directory}/stages/NAME; campaign retry there, then the same command"
+            )
         case 4 if set(outcome.counts) <= {"completed", "missing_input"}:
             told.append(f"bring the missing inputs (campaign plan {outcome.directory} lists them) and run it again")
         case 4:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import xarray
 
 from campaign.analyse import moments, resampling
+from campaign.analyse.labels import value_at, word
 from campaign.analyse.selection import threshold
 from campaign.core.model import State
 from campaign.errors import Code, UsageError
@@ -81,8 +81,8 @@ class CampaignAccessor:
             flat = values.expand_dims({moments.BIN: 1}, axis=-1)
         lost = [coord for coord in flat.coords if moments.BIN in flat[coord].dims]
         labels = [
-            ", ".join(f"{dim}={value:g}" for dim, value in zip(inner, place, strict=True))
-            for place in zip(*(np.asarray(flat[dim].to_numpy(), float) for dim in inner), strict=True)
+            ", ".join(f"{dim}={word(value_at(flat[dim], n))}" for dim in inner)
+            for n in range(flat.sizes[moments.BIN])
         ] if inner else [""]  # fmt: skip
         flat = flat.drop_vars(lost).transpose(..., moments.BIN)
         return flat.assign_coords(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from campaign.analyse.labels import place, value_at, word
 from campaign.core.model import State
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ class Compared:
     largest_difference: float | None = None  # of rows in their order, where there are as many
 
     def to_json(self) -> dict[str, Any]:
-        """For `--json`."""
-        return {**asdict(self), "at": dict(self.at)}
+        """For `--json`, which knows no NaN."""
+        pairs = {key: [v if math.isfinite(v) else None for v in getattr(self, key)] for key in ("mean", "std")}
+        return {**asdict(self), **pairs, "at": dict(self.at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,7 @@ class Comparison:
     @property
     def identical(self) -> bool:
         """Whether both are the same, bit for bit."""
-        return not self.only_in_one and all(entry.identical for entry in self.entries)
+        return bool(self.entries) and not self.only_in_one and all(entry.identical for entry in self.entries)
 
     @property
     def significant(self) -> tuple[Compared, ...]:
@@ -63,12 +66,13 @@ class Comparison:
 
     @property
     def compatible(self) -> bool:
-        """Whether chance explains every difference."""
-        return not self.significant and not self.only_in_one
+        """Whether there is something to compare, and chance explains every difference; what can't be told is not explained."""
+        unexplained = [entry for entry in self.entries if not entry.identical and entry.p_value is None]
+        return bool(self.entries) and not (self.significant or self.only_in_one or unexplained)
 
 
 def columns(one: Columns, other: Columns) -> Comparison:
-    """Two catalogues column by column; the p-value is that of Kolmogorov and Smirnov for two samples.
+    """Two catalogues column by column; the p-value is that of Kolmogorov and Smirnov for two samples, and of Poisson for their lengths.
 
     Columns of several components, (n, 3), are compared component by component.
     """
@@ -89,7 +93,7 @@ def _components(found: Columns) -> dict[str, npt.NDArray[Any]]:
 
 
 def _column(name: str, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Compared:
-    from scipy.stats import ks_2samp
+    from scipy.stats import binomtest, ks_2samp
 
     identical = one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
     if one.dtype.kind not in "fiub" or other.dtype.kind not in "fiub":
@@ -98,7 +102,8 @@ def _column(name: str, one: npt.NDArray[Any], other: npt.NDArray[Any]) -> Compar
     there = [values[np.isfinite(values)] for values in (a, b)]
     p_value = 1.0 if identical else None
     if not identical and all(map(len, there)):
-        p_value = float(ks_2samp(*there, method="asymp").pvalue)
+        lengths = binomtest(len(there[0]), len(there[0]) + len(there[1])).pvalue  # two Poisson counts of one mean
+        p_value = min(1.0, 2 * min(float(ks_2samp(*there, method="asymp").pvalue), float(lengths)))
     apart = float(np.abs(a - b).max()) if a.shape == b.shape and len(a) else None
     return Compared(name, identical, (len(a), len(b)), *_moments(there), p_value, {}, apart)
 
@@ -119,26 +124,39 @@ def campaigns(one: xarray.Dataset, other: xarray.Dataset, over: str = "realizati
     for name in sorted(names[0] & names[1]):
         pair = [ds.campaign.values(name).load() for ds in (one, other)]
         inner = [dim for dim in pair[0].dims if dim not in one.campaign.design]
-        if any(
-            not pair[0][dim].equals(pair[1][dim]) for dim in inner if dim in pair[0].coords and dim in pair[1].coords
-        ):
-            names[0].discard(name)  # other bins: nothing that could be compared
+        shared = [dim for dim in inner if dim in pair[0].coords and dim in pair[1].coords]
+        other_bins = any(not pair[0][dim].equals(pair[1][dim]) for dim in shared)
+        if other_bins or len({values.attrs.get("campaign_declared") for values in pair}) > 1:
+            names[0].discard(name)  # nothing that could be compared
             continue
         entries += _points(name, pair[0], pair[1], [dim for dim in one.campaign.design if dim != over], over)
-    return Comparison(tuple(entries), tuple(sorted(names[0] ^ names[1])))
+    return Comparison(tuple(entries), tuple(sorted((names[0] ^ names[1]) | _points_of_one(one, other, over))))
+
+
+def _points_of_one(one: xarray.Dataset, other: xarray.Dataset, over: str) -> set[str]:
+    """Values of the axes other than `over` that only one of both has."""
+    found = set()
+    for dim in (set(one.campaign.design) | set(other.campaign.design)) - {over}:
+        pair = [{value_at(ds[dim], n) for n in range(ds.sizes.get(dim, 0))} for ds in (one, other)]
+        found |= {f"{dim} {word(value)}" for value in pair[0] ^ pair[1]}
+    return found
 
 
 def _points(name: str, one: xarray.DataArray, other: xarray.DataArray, others: list[str], over: str) -> list[Compared]:
     """One entry for each point of the axes `others`."""
-    common = {dim: np.intersect1d(one[dim], other[dim]) for dim in others}
-    pair = [values.sel(common) for values in (one, other)]
+    import xarray
+
+    if not set(others) <= set(other.dims):
+        return []
+    free = {dim for values in (one, other) for dim in values.dims if dim not in others}
+    pair = list(xarray.align(one, other, join="inner", exclude=free))
     stacked = [values.stack(point=others) if others else values.expand_dims("point") for values in pair]
     entries = []
     for n in range(stacked[0].sizes["point"]):
         tables = [
             v.isel(point=n).transpose(over, ...).to_numpy().astype(float).reshape(v.sizes[over], -1) for v in stacked
         ]
-        at = {dim: stacked[0][dim].to_numpy()[n].item() for dim in others}
+        at = place(stacked[0], others, n)
         identical = tables[0].shape == tables[1].shape and np.array_equal(tables[0], tables[1], equal_nan=True)
         rows = [table[np.isfinite(table).any(axis=1)] for table in tables]
         flat = [table[np.isfinite(table)] for table in rows]
@@ -164,7 +182,10 @@ def hotelling(one: Floats, other: Floats) -> float | None:
     if not off.size:
         return None
     sigma = np.sqrt((off**2).sum(axis=0) / (n + m - 2))
-    varies = sigma > 1e-12 * np.abs(both[:, kept]).max(axis=0)
+    largest = np.abs(both[:, kept]).max(axis=0)
+    varies = sigma > 1e-12 * largest
+    if (np.abs(one.mean(axis=0) - other.mean(axis=0)) > 1e-9 * largest)[~varies].any():
+        return 0.0  # what never varies differs
     shift = (one.mean(axis=0) - other.mean(axis=0))[varies] / sigma[varies]
     _, strength, axes = np.linalg.svd(off[:, varies] / sigma[varies], full_matrices=False)
     p = min(int((strength > 1e-6 * strength[0]).sum()), (n + m - 2) // 2) if strength.size else 0

@@ -200,7 +200,7 @@ def covariance_convergence(
     """How the covariance settles with more members, in their order: `distance` and `expected` along `members`, for each other point.
 
     `distance` is that of the covariance of the first n members from that of all, ||C_n - C|| / ||C|| in the Frobenius norm of correlations;
-    `expected` is what Gaussian members have on average, sqrt((p + sum of squared correlations) (1/(n - 1) - 1/(N - 1))) over the same norm,
+    `expected` is what Gaussian members have on average, sqrt((p^2 + sum of squared correlations) (1/(n - 1) - 1/(N - 1))) over the same norm,
     from the variance of `covariance_error` and since the first n are among the N.
     """
     import xarray

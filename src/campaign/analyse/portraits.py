@@ -9,6 +9,7 @@ import numpy as np
 
 from campaign.analyse import moments
 from campaign.analyse.figures import FAINT, SHOWN, finished, panelled
+from campaign.analyse.labels import place, words
 from campaign.errors import UsageError
 from campaign.ports import Expected
 
@@ -53,7 +54,7 @@ def function(
         part = shown.isel(panel=number)
         logarithmic = not panels_of and _spans_decades(part)
         for n in range(min(part.sizes["point"], SHOWN)):
-            at = {dim: stacked[dim].to_numpy()[n].item() for dim in others}
+            at = place(stacked, others, n)
             known = expected(at).get(str(stacked.name)) if not panels_of else None
             _curve(
                 panel,
@@ -63,7 +64,7 @@ def function(
                 known,
                 floor=0.0 if logarithmic else -np.inf,
             )
-        title = ", ".join(f"{dim} {shown[dim].to_numpy()[number]}" for dim in panels_of)
+        title = words(place(shown, panels_of, number))
         panel.set(xlabel=_label(stacked[along]), ylabel=_label(stacked), title=title)
         if logarithmic:
             panel.set_yscale("log", nonpositive="clip")
@@ -80,9 +81,8 @@ def _curve(
         return
     there = np.isfinite(table).any(axis=0)
     low, high = np.nanpercentile(table[:, there], [16, 84], axis=0)
-    words = ", ".join(f"{dim} {value:g}" if isinstance(value, float) else f"{dim} {value}" for dim, value in at.items())
     mean = np.nanmean(table[:, there], axis=0)
-    panel.plot(x[there], np.where(mean > floor, mean, np.nan), color=color, label=words or None)
+    panel.plot(x[there], np.where(mean > floor, mean, np.nan), color=color, label=words(at) or None)
     panel.fill_between(x[there], low, high, color=color, alpha=0.25, linewidth=0)
     if known is not None:
         values = np.asarray(known.values, float)
@@ -101,7 +101,7 @@ def correlations(values: xarray.DataArray, over: str) -> Figure | None:
     figure, panels = panelled(min(stacked.sizes["point"], 3))
     for n, panel in enumerate(panels):
         image = panel.imshow(stacked[n].to_numpy(), vmin=-1, vmax=1, cmap="RdBu_r", origin="lower")
-        title = ", ".join(f"{dim} {stacked[dim].to_numpy()[n]:g}" for dim in others)
+        title = words(place(stacked, others, n))
         panel.set(title=title, xlabel=f"element of {values.name}")
     figure.colorbar(image, ax=panels, label="correlation")
     return figure

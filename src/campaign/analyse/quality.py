@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from campaign.analyse.labels import place, value_at
 from campaign.core.model import State
 from campaign.ports import Expected
 
@@ -66,9 +67,9 @@ def completeness(dataset: xarray.Dataset) -> Check:
     counts = {state.word: int(codes[state]) for state in State if codes[state]}
     missing = np.argwhere(states != State.COMPLETED)
     cells = [
-        {str(dim): dataset[dim].to_numpy()[n].item() for dim, n in zip(dataset["status"].dims, place, strict=True)}
-        | {"state": State(states[tuple(place)]).word}
-        for place in missing[:LISTED]
+        {str(dim): value_at(dataset[dim], n) for dim, n in zip(dataset["status"].dims, where, strict=True)}
+        | {"state": State(states[tuple(where)]).word}
+        for where in missing[:LISTED].tolist()
     ]
     failed = int(codes[State.FAILED] + codes[State.TIMEOUT])
     verdict = Verdict.FAIL if failed else Verdict.WARN if len(missing) else Verdict.PASS
@@ -111,10 +112,10 @@ def outliers(dataset: xarray.Dataset, name: str, over: str) -> Check:
         if p_values is None:
             continue
         looked_at += 1
-        at = _place(stacked, others, n)
+        at = place(stacked, others, n)
         far = np.flatnonzero(1 - (1 - p_values) ** len(p_values) < OUTLIER_P).tolist()
         found += [
-            {**at, over: dataset[over].to_numpy()[numbers[row]].item(), "p_value": float(p_values[row])} for row in far
+            {**at, over: value_at(dataset[over], int(numbers[row])), "p_value": float(p_values[row])} for row in far
         ]
     words = f"{len(found)} members of {name} stand out" if found else f"no member of {name} stands out"
     if not looked_at:
@@ -167,7 +168,7 @@ def against(
     stacked = values.stack(point=others) if others else values.expand_dims("point")
     source, binding = "", True
     for n in range(stacked.sizes["point"]):
-        at = _place(stacked, others, n)
+        at = place(stacked, others, n)
         known = expected(at).get(name)
         if known is None:
             continue
@@ -212,7 +213,3 @@ def _compared(table: Floats, known: Expected) -> dict[str, Any] | None:
         "difference": float(difference[far]), "tolerated": float(allowed[far]), "excess": float(excess[far]),
         "chi_square": float((np.where(error > 0, (mean - wanted) / np.where(error > 0, error, 1), 0) ** 2).sum()), "elements": int(usable.sum()),
     }  # fmt: skip
-
-
-def _place(stacked: xarray.DataArray, others: Sequence[str], n: int) -> dict[str, Any]:
-    return {dim: stacked[dim].to_numpy()[n].item() for dim in others}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from campaign.analyse.moments import n_members
+from campaign.analyse.moments import Gaps, n_members, vectors
 from campaign.errors import Code, UsageError
 
 if TYPE_CHECKING:
@@ -25,15 +25,16 @@ def bootstrap(
     resamples: int = 200,
     confidence: float = 0.68,
     seed: int = 0,
+    gaps: Gaps = "raise",
 ) -> xarray.Dataset:
     """`value`, `error`, `low` and `high` of `statistic(values)`, from members that are drawn with replacement.
 
     The error is the standard deviation over the resamples, the interval that of their percentiles (B. Efron, Ann. Statist. 7, 1, 1979). Members are
-    drawn whole, alike for all points of the other dimensions, so that what is correlated stays so.
+    drawn whole, alike for all points of the other dimensions, so that what is correlated stays so. `gaps` says what is done about members that lack a part.
     """
     import xarray
 
-    values = _present(values, over)
+    values = _present(values, over, gaps)
     stream = np.random.default_rng(seed)
     count = values.sizes[over]
     drawn = [_plain(statistic(_some(values, over, stream.integers(0, count, count)))) for _ in range(resamples)]
@@ -45,12 +46,18 @@ def bootstrap(
             "low": table.quantile(tail, "resample").drop_vars("quantile"),
             "high": table.quantile(1 - tail, "resample").drop_vars("quantile"),
         },
+        coords={"members": count},
         attrs={"method": "bootstrap", "members": count, "resamples": resamples, "confidence": confidence},
     )  # fmt: skip
 
 
 def jackknife(
-    values: xarray.DataArray, statistic: Statistic, over: str = "realization", *, groups: int | None = None
+    values: xarray.DataArray,
+    statistic: Statistic,
+    over: str = "realization",
+    *,
+    groups: int | None = None,
+    gaps: Gaps = "raise",
 ) -> xarray.Dataset:
     """`value` and `error` of `statistic(values)`, and `bias`, from the ensemble without each of its members.
 
@@ -58,7 +65,7 @@ def jackknife(
     """
     import xarray
 
-    values = _present(values, over)
+    values = _present(values, over, gaps)
     count = values.sizes[over]
     parts = min(groups or count, count)
     edges = np.linspace(0, count, parts + 1).round().astype(int)
@@ -72,6 +79,7 @@ def jackknife(
     error = np.sqrt((parts - 1) / parts * ((table - middle) ** 2).sum("resample"))
     return xarray.Dataset(
         {"value": whole, "error": error, "bias": (parts - 1) * (middle - whole)},
+        coords={"members": count},
         attrs={"method": "jackknife", "members": count, "groups": parts},
     )
 
@@ -92,11 +100,11 @@ def percentiles(
     return found.assign_coords(percentile=list(map(float, q)), members=count).assign_attrs(values.attrs)
 
 
-def _present(values: xarray.DataArray, over: str) -> xarray.DataArray:
+def _present(values: xarray.DataArray, over: str, gaps: Gaps) -> xarray.DataArray:
     """The members that are there at every point of the other dimensions of the design."""
-    from campaign.analyse.moments import vectors
-
-    there = vectors(values, over)[1]
+    vector, there = vectors(values, over, gaps=gaps)
+    if gaps == "bins":
+        values = vector.assign_attrs(values.attrs)
     whole = there.all([dim for dim in there.dims if dim != over])
     kept: xarray.DataArray = values.isel({over: np.flatnonzero(whole.to_numpy())}).compute()
     if kept.sizes[over] < 3:

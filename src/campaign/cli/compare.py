@@ -47,7 +47,7 @@ def command(arguments: argparse.Namespace) -> int:
             Code.CONFIG_INVALID, "a catalogue can't be compared with a campaign", action="name two of a kind"
         )
     found, about = _campaigns(one, other, arguments.over) if one.is_dir() else _catalogues(one, other)
-    same = found.identical and not about.get("different")
+    same = found.identical and not about.get("different") and not about.get("in_one_only")
     if arguments.json:
         entries = [entry.to_json() for entry in found.entries]
         verdict = {"identical": same, "compatible": found.compatible}
@@ -110,9 +110,9 @@ def _words(found: Comparison, about: dict[str, int], *, same: bool) -> list[str]
 
 
 def _line(entry: Compared) -> str:
-    at = "".join(
-        f", {name} {value:g}" if isinstance(value, float) else f", {name} {value}" for name, value in entry.at.items()
-    )
+    from campaign.analyse.labels import words
+
+    at = f", {words(entry.at)}" if entry.at else ""
     p_value = "no p-value" if entry.p_value is None else f"p = {entry.p_value:.2g}"
     parts: list[Any] = [f"{entry.name}{at}: {p_value}"]
     if not math.isnan(entry.mean[0]):
