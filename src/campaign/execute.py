@@ -261,10 +261,11 @@ class Execution:
         if left is not None and (left <= 0 or (self._dispatcher.waiting and self._dispatcher.nothing_fits(left))):
             logger.info("the allocation ends in %.0f s: no job is started that would not end before", left)
             self.drain(WALLTIME)
-        self._cluster.demand(self._dispatcher.waiting + len(self._flights))
+        behind = self._passage.gates.closed
+        self._cluster.demand(self._dispatcher.waiting + len(self._flights) + behind)
         if why := self._nodes.missing(busy=bool(self._flights)):
             self._give_up(why)
-        if self._plan.config.slurm.give_back and not (self._dispatcher.waiting or self._dispatcher.retries):
+        if self._plan.config.slurm.give_back and not (self._dispatcher.waiting or self._dispatcher.retries or behind):
             self._nodes.give_back()
 
     def _cut_off(self) -> None:

@@ -231,12 +231,8 @@ class Gatherer:
             self.commit([(number, [replace(r, batch=number) for r in records[start : start + size]])])
 
     def unmeasured(self) -> Iterator[tuple[Record, tuple[str, ...]]]:
-        """Completed jobs that lack values of what is measured now: (its record, with what can still be used; names of the others)."""
-        for number in self._artifacts.numbers():
-            for record in self._plan.own(self._meanings.understood(self._artifacts.read(number))):
-                lacking = self._meanings.lacking(record)
-                if lacking and record.outcome is Outcome.COMPLETED and self._speaks(record):
-                    yield self._meanings.declared(record), lacking
+        """Completed jobs that lack values of what is measured now; see `Meanings.unmeasured`."""
+        return self._meanings.unmeasured(self._plan, self._artifacts, self.table)
 
     def close(self) -> None:
         """Close the ledger."""

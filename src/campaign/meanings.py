@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from campaign.core.identity import variable_digest
-from campaign.core.model import Record, Variable
-from campaign.ports import Batch
+from campaign.core.lifecycle import JobTable
+from campaign.core.model import Outcome, Record, Variable
+from campaign.plan import Plan
+from campaign.ports import Artifacts, Batch
 
 VARIABLES = "variables"
 """What an artifact tells of the values in it: name -> `identity.variable_digest`."""
@@ -43,6 +45,13 @@ class Meanings:
         known = {name: value for name, value in record.measurements.items() if name in self._digests}
         return record if len(known) == len(record.measurements) else replace(record, measurements=known)
 
-    def lacking(self, record: Record) -> tuple[str, ...]:
-        """Names of what a record has no value of."""
-        return tuple(name for name in self._digests if name not in record.measurements)
+    def unmeasured(self, plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[tuple[Record, tuple[str, ...]]]:
+        """Completed jobs that lack values: (its record, with what can still be used; names of the others)."""
+        for number in artifacts.numbers():
+            for record in plan.own(self.understood(artifacts.read(number))):
+                lacking = tuple(name for name in self._digests if name not in record.measurements)
+                if not lacking or record.outcome is not Outcome.COMPLETED:
+                    continue
+                row = table.row(record.job)
+                if (record.attempt, record.batch) == (row.attempt, row.batch):
+                    yield self.declared(record), lacking

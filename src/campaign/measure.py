@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from campaign import manifest, opening
+from campaign.adapters.artifacts import ArtifactStore
+from campaign.analyse import audit as auditing
 from campaign.attempt import checked
 from campaign.core.model import Config, Record, Task
 from campaign.errors import CampaignError, Code, UsageError
 from campaign.generators import find
 from campaign.layout import Layout
+from campaign.meanings import Meanings
+from campaign.plan import Plan
 from campaign.ports import Generator, Reading
 
 COMMITTED_TOGETHER = 200
@@ -54,7 +58,10 @@ def fill(
             f"generator {generator.name!r} can't measure a product that was made before",
             action="give it a method `read(task, product, names)`, or make the products again under a new version",
         )
-    plan, told, variables = opening.lay_out(config, generator), Measured(), set[str]()
+    plan, told = opening.lay_out(config, generator), Measured()
+    if dry_run:
+        return _looked_up(plan, generator, layout)
+    variables: set[str] = set()
     with opening.committing(plan, generator, layout) as gatherer:
 
         def jobs() -> Iterator[_Job]:
@@ -63,21 +70,29 @@ def fill(
                 task = plan.task(record.job, record.attempt, record.batch)
                 yield _Job(record, task, str(layout.inside(task.product)), names)
 
-        if dry_run:
-            told.filled = [job.record.name for job in jobs()]
-        else:
-            ready: list[Record] = []
-            for record, found in _read_all(generator, layout, jobs(), processes or len(os.sched_getaffinity(0))):
-                if isinstance(found, str):
-                    told.refused.append(f"{record.name}: {found}")
-                else:
-                    ready.append(_amended(record, found))
-                    told.filled.append(record.name)
-                if len(ready) == COMMITTED_TOGETHER:
-                    gatherer.commit_concluded(ready)
-                    ready = []
-                tell(len(told.filled) + len(told.refused))
-            gatherer.commit_concluded(ready)
+        ready: list[Record] = []
+        for record, found in _read_all(generator, layout, jobs(), processes or len(os.sched_getaffinity(0))):
+            if isinstance(found, str):
+                told.refused.append(f"{record.name}: {found}")
+            else:
+                ready.append(_amended(record, found))
+                told.filled.append(record.name)
+            if len(ready) == COMMITTED_TOGETHER:
+                gatherer.commit_concluded(ready)
+                ready = []
+            tell(len(told.filled) + len(told.refused))
+        gatherer.commit_concluded(ready)
+    told.variables = sorted(variables)
+    return told
+
+
+def _looked_up(plan: Plan, generator: Generator, layout: Layout) -> Measured:
+    """What is missing, as far as is committed; nothing is written."""
+    artifacts, told, variables = ArtifactStore(layout.root), Measured(), set[str]()
+    table = auditing.read_truth(plan, artifacts).table
+    for record, names in Meanings(generator.variables(plan.config.options)).unmeasured(plan, artifacts, table):
+        told.filled.append(record.name)
+        variables.update(names)
     told.variables = sorted(variables)
     return told
 

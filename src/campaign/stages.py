@@ -114,7 +114,8 @@ def _document(config: Config, own: str, over: str | None, options: Mapping[str, 
 
 def _without(design: Mapping[str, Any], config: Config, over: str | None) -> dict[str, Any]:
     """The section `design` without an axis, which may be of several parameters; empty where nothing is left."""
-    gone = {parameter.name for axis in config.axes if axis.name == over for parameter in axis.parameters}
+    own = {*design["parameters"], *(name for case in design.get("cases", ()) for name in case)}
+    gone = own & {parameter.name for axis in config.axes if axis.name == over for parameter in axis.parameters}
     left = {name: given for name, given in design["parameters"].items() if name not in gone}
     if gone and design["method"] != "grid":
         left = {}  # its cases are one axis

@@ -31,6 +31,7 @@ def test_gates_open_as_their_definition_says(data, size):
         if completed[row].sum() >= block.at_least
     ]  # fmt: skip
     assert sorted(opened) == expected
+    assert bench.closed == 0
     assert not bench.waiting
 
 

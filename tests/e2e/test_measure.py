@@ -81,6 +81,14 @@ def test_products_that_exist_are_measured(mocks, tmp_path, compiled, caplog):
     after = campaign.open(directory).power_spectrum.load()
     assert after.notnull().all()
     assert after.shape == before.shape
+    assert run(mocks(FEW)).exit_code == 0  # not wanted for a while, and then in the first bins again
+    assert len(measure.fill(*opening.read_config(mocks(OTHER)), processes=1).filled) == 0
+    first, generator = opening.read_config(mocks(MORE))
+    assert len(measure.fill(first, generator, processes=1, dry_run=True).filled) == 3
+    assert campaign.open(directory).power_spectrum.notnull().all()  # looking changes nothing
+    assert len(measure.fill(first, generator, processes=1).filled) == 3
+    xr.testing.assert_equal(campaign.open(directory).power_spectrum.load(), truth.power_spectrum)
+    assert len(measure.fill(config, generator, processes=1).filled) == 3
     command("consolidate", str(directory), "--rebuild")
     np.testing.assert_array_equal(campaign.open(directory).power_spectrum, after)
 

@@ -131,6 +131,7 @@ def test_stages_go_on_where_they_were_killed(study, directory, tmp_path, monkeyp
     )
     process.send_signal(signal.SIGKILL)
     process.communicate()
+    command("retry", str(directory))  # which takes what is the campaign's out of the journals
     assert run(path)[0] == 0
     assert (results(directory, "corrected").status == State.COMPLETED).all()
     made = [line[1] for line in truth(tmp_path) if line[0] == "corrected"]
@@ -169,6 +170,75 @@ def test_results_are_made_again_when_what_they_are_made_of_changes(study, direct
     shift = results(directory, "corrected")["shift"].values
     np.testing.assert_allclose(shift, np.broadcast_to(after.mean_spectrum.values[:, 0], (4, 3)))
     assert campaign.open(directory / "stages" / "v1.0_corrected").n_members.values.min() == 1
+
+
+GRID = """
+campaign: {{name: scripted}}
+science: {science}
+design: {design}
+generator: function
+strategy: {{overrides: {{function: {{call: "study.py:value", returns: {{v: {{}}}}, here: {here}}}}}}}
+resources: {{slots: 2}}
+outputs: {{base_path: {here}/campaigns}}
+stages:
+  total: {{reduce: {over}, call: "study.py:total", returns: {{total: {{}}}}, here: {here}}}
+  each: {{apply: total, call: "study.py:each", returns: {{share: {{}}}}, here: {here}}}
+"""
+VALUES = """
+def value(p=1.0, q=1.0, realization=0):
+    return p * q + realization
+
+
+def total(members):
+    return {"total": members.v.sum()}
+
+
+def each(product, target, total):
+    return {"share": float(total)}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("science", "design", "over", "totals"),
+    [
+        ("{realizations: 3}", "{method: zip, parameters: {p: [1, 2], q: [3, 4]}}", "realization", [12, 27]),
+        ("{}", "{parameters: {p: [1, 2, 4]}}", "p", [7]),
+        ("{realizations: 2}", "{method: cases, cases: [{p: 1, q: 5}, {p: 2, q: 6}]}", "case", [17, 19]),
+    ],
+)
+def test_any_design_has_stages(science, design, over, totals, directory, tmp_path):
+    (tmp_path / "study.py").write_text(VALUES)
+    path = tmp_path / "study.yaml"
+    path.write_text(GRID.format(science=science, design=design, over=over, here=tmp_path))
+    code, out, err = run(path)
+    assert code == 0, out + err
+    assert results(directory, "total").total.values.tolist() == totals
+    shares = results(directory, "each").share
+    assert sorted(set(shares.values.ravel().tolist())) == totals
+    for stage in ("total", "each"):  # each can be opened as what it is
+        place = directory / "stages" / f"v1.0_{stage}"
+        assert json.loads(command("audit", str(place), "--json")[0])["sound"]
+        assert "nothing has failed" in command("failures", str(place))[0]
+
+
+@pytest.mark.slow
+def test_a_stage_that_is_declared_otherwise_begins_anew(study, directory, tmp_path):
+    path = study()
+    assert run(path)[0] == 0
+    path.write_text(
+        path.read_text().replace("call: study.py:mapping", "call: study.py:mapping\n    arguments: {power: 2.0}")
+    )
+    code, _, err = run(path)
+    assert code == 0
+    assert "stage calibration is declared otherwise now" in err
+    expected = results(directory).spectrum.mean("realization").to_numpy() ** 2
+    np.testing.assert_allclose(results(directory, "calibration").mean_spectrum, expected)
+    np.testing.assert_allclose(results(directory, "corrected")["shift"], np.broadcast_to(expected[:, 0], (4, 3)))
+    assert (directory / "stages" / "v1.0_calibration.was_1" / "results.zarr").exists()
+    assert (
+        "preview_calibration" in command("preview", str(directory), "calibration")[0]
+    )  # the directory knows its stages
 
 
 def test_what_does_not_fit_is_told_before_anything_runs(study, tmp_path):

@@ -91,6 +91,8 @@ def test_other_thresholds_and_bins_are_other_quantities():
     assert {name for name in one if one[name] != other[name]} == {
         "n_massive", "shot_noise_massive", "power_spectrum_massive", "correlation_function_massive"
     }  # fmt: skip
+    close = digests(samples={"massive": {"above": 11.0000001}})
+    assert close["n_massive"] != one["n_massive"]
     finer = digests(clustering={"mesh": 96})
     assert {name for name in finer if one[name] != finer[name]} == {"power_spectrum", "correlation_function"}
 
@@ -126,6 +128,19 @@ def test_boxes_must_be_known_and_be_the_right_ones():
     assert summary.menu(config() | {"simulation_suite": "AbacusSummit_base"}).binning.box_size == 2000.0
     with pytest.raises(JobError, match="the box is 60 Mpc/h wide"):
         summary.measure(sample(box_size=60.0), summary.menu(config()))
+
+
+@pytest.mark.parametrize(
+    ("clustering", "said"),
+    [
+        ({"mesh": 16, "k_max": 1.0}, "a mesh of 16 cells in a box of 80 Mpc/h resolves k up to 0.44"),
+        ({"k_step": 9.0}, "no bin of k fits"),
+        ({"s_max": 3.0}, "no bin of s fits"),
+    ],
+)
+def test_bins_that_nothing_fits_are_refused(clustering, said):
+    with pytest.raises(UsageError, match=said):
+        summary.menu(config(clustering=clustering))
 
 
 @pytest.mark.parametrize(

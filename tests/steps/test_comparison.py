@@ -9,6 +9,8 @@ import xarray as xr
 
 import campaign.analyse.accessor  # noqa: F401
 from campaign.analyse.comparison import campaigns, columns, hotelling, products
+from campaign.analyse.portraits import of_ensemble
+from campaign.analyse.quality import completeness, outliers
 from campaign.core.model import State
 from tests.e2e.commands import campaign as command
 from tests.steps.test_quality import dataset
@@ -57,6 +59,9 @@ def test_columns_that_one_lacks_or_that_are_empty():
     assert not found.compatible
     empty = columns({"a": np.zeros(0)}, {"a": np.ones(3)})
     assert empty.entries[0].p_value is None
+    assert not empty.compatible
+    half = catalogue(1, rows=1000)
+    assert not columns(catalogue(), half).compatible  # drawn alike, and too few
 
 
 def test_p_values_of_equal_ensembles_are_uniform():
@@ -83,6 +88,24 @@ def test_what_can_t_be_told_has_no_p_value(one, other):
     assert hotelling(one, other) is None
 
 
+def test_what_never_varies_and_differs_is_different():
+    assert hotelling(np.zeros((9, 2)), np.full((9, 2), 5.0)) == 0
+
+
+def test_axes_of_text_are_compared_and_checked():
+    def of(seed):
+        ds = dataset(30, seed).rename(redshift="model")
+        return ds.assign_coords(model=np.array(["a", "b"], dtype=np.dtypes.StringDType()))
+
+    found = campaigns(of(0), of(1))
+    assert [entry.at for entry in found.entries] == [{"model": "a"}, {"model": "b"}]
+    assert outliers(of(0), "power", "realization").figures["points"] == 2
+    of_0 = of(0)
+    of_0.status[1, 1] = State.FAILED
+    assert completeness(of_0).figures["missing"] == [{"realization": 1, "model": "b", "state": "failed"}]
+    assert [name for name, _ in of_ensemble(of(0), "realization", lambda at: {}, 3)] == ["power", "power_correlation"]
+
+
 def test_campaigns_are_compared_point_by_point():
     same = campaigns(dataset(), dataset())
     assert same.identical
@@ -94,6 +117,8 @@ def test_campaigns_are_compared_point_by_point():
     assert [(entry.name, entry.at) for entry in found.significant] == [("power", {"redshift": 1.0})]
     part = campaigns(dataset(), other.isel(redshift=[1]))
     assert [entry.at for entry in part.entries] == [{"redshift": 1.0}]
+    assert set(part.only_in_one) == {"redshift 0.5"}
+    assert not campaigns(dataset().isel(redshift=[0]), dataset().isel(redshift=[1])).compatible  # nothing is compared
     binned = dataset().assign_coords(k=np.arange(8.0))
     assert campaigns(dataset(), binned).only_in_one == ("power",)
 

@@ -1,6 +1,7 @@
 """The coordinator on a cluster without processes: retries, losses, duplicates, drains, full disks."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -527,6 +528,22 @@ def test_a_job_that_waits_for_others_starts_when_they_are_in_the_dataset(bench):
         range(12)
     )  # each once, though batches were handed over early
     assert all(record.batch == number for number, records in it.memory.batches for record in records)
+
+
+def test_a_run_may_drain_while_results_are_written(bench):
+    it = bench(run=quick)
+    gated(it, 0, [3, 4, 5], 3)
+
+    def slow_flush():
+        it.memory.flushes += 1
+        if it.execution._passage.busy:
+            it.execution.drain("test")
+            time.sleep(0.5)  # the loop ends meanwhile, and with it whoever waits for this
+
+    it.memory.flush = slow_flush
+    summary = it.go()
+    assert summary.drained
+    assert {record.job for record in it.memory.records} >= {3, 4, 5}
 
 
 def test_a_job_whose_inputs_fail_is_left(bench):

@@ -48,6 +48,15 @@ def test_only_members_that_are_there_everywhere_are_drawn():
         bootstrap(values.isel(realization=slice(4)), mean)
 
 
+def test_gaps_are_refused_or_left_out_as_one_says():
+    values = ensemble(20).sel(ell=0)
+    values[3, 0, 2] = np.nan
+    with pytest.raises(UsageError, match="lack a part"):
+        jackknife(values, mean)
+    assert jackknife(values, mean, gaps="bins").value.sizes["k"] == 4
+    assert int(jackknife(values, mean, gaps="members").members) == 19
+
+
 def test_percentiles_are_those_of_numpy():
     values = ensemble(50, missing=[(3, 1)])
     found = percentiles(values.chunk(realization=9), q=(16, 50))

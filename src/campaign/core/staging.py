@@ -41,14 +41,19 @@ class Gates:
         self._waits_for = np.repeat(np.arange(len(self._jobs)), widths)[order]  # numbers of the gates, by input
         self._first = np.searchsorted(flat[order], np.arange(len(states) + 1))
         self._open: list[int] = self._jobs[(self._left == 0) & (self._lacking <= 0)].tolist()
+        self.closed = int(((self._left > 0) & (self._lacking <= self._left)).sum())
+        """Jobs that may still be let through."""
 
     def ended(self, job: int, state: State) -> None:
         """A job has ended for good."""
         for number in self._waits_for[self._first[job] : self._first[job + 1]].tolist():
+            before = self._lacking[number] <= self._left[number]
             self._left[number] -= 1
             self._lacking[number] -= state is State.COMPLETED
-            if not self._left[number] and self._lacking[number] <= 0:
+            passes = not self._left[number] and self._lacking[number] <= 0
+            if passes:
                 self._open.append(int(self._jobs[number]))
+            self.closed -= bool(before and (passes or self._lacking[number] > self._left[number]))
 
     @property
     def waiting(self) -> bool:
