@@ -174,7 +174,9 @@ class Stage:
         went_in, given = ingredients(job, ()), {}
         if config["after"]:
             before = at_point(opened(config["after"]), task.point)
-            before = before.isel(dict.fromkeys(before["status"].dims, 0))  # all that is left of a reduction over the only axis
+            before = before.isel(
+                dict.fromkeys(before["status"].dims, 0)
+            )  # all that is left of a reduction over the only axis
             given = {name: before[name].load() for name in measured(before) if name not in (MEMBERS, FINGERPRINT)}
             went_in = [*went_in, str(before[FINGERPRINT].item())]
         product = str(job["product"].item())
