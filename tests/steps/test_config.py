@@ -236,7 +236,7 @@ def test_the_strategy_map_is_resolved_defaults_then_overrides(write):
 def test_an_unknown_generator_is_refused_with_what_is_there(write):
     (problem,) = problems(write(MINIMAL + "generator: galaxie\n"))
     assert problem.key == "generator"
-    assert "installed: command, function, galaxies, idle, measuring, scripted" in problem.allowed
+    assert "installed: command, function, galaxies, idle, measuring, scripted, stage" in problem.allowed
 
 
 def test_a_date_where_a_text_is_meant_is_told(write):
