@@ -134,13 +134,17 @@ class Galaxies:
         """Import what starts no thread: diffsky is not among it, it computes while it is imported."""
         for name in ("abacusnbody.data.compaso_halo_catalog", "h5py", "hdf5plugin", "jax", f"{__name__}.catalogue"):
             importlib.import_module(name)
+        from campaign.generators.galaxies import clustering
+
+        clustering.compile_painting()
 
     def warm_up(self, config: Mapping[str, Any]) -> None:
         """Import and compile what a job needs, so that its own time is its own."""
         for name in ("abacusnbody.data.compaso_halo_catalog", "h5py", "hdf5plugin", f"{__name__}.catalogue"):
             importlib.import_module(name)
-        from campaign.generators.galaxies import mpi, populate
+        from campaign.generators.galaxies import clustering, mpi, populate
 
+        clustering.compile_painting()
         mpi.initialize_mpi_jax()
         if not str(config["galaxy_model"]).startswith(populate.REFERENCE):
             populate.compile_tiles()
