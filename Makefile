@@ -27,9 +27,12 @@ $(TESTABLE): pyproject.toml
 quickstart: $(READY)
 	$(BIN)/python -m campaign.run configs/quickstart.yaml
 
+# The tests on a cluster mostly wait, so they run beside the others.
 test: check programs
-	$(BIN)/python -m pytest --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
-		--cov-report=term --cov-fail-under=95
+	@$(BIN)/python -m pytest -m slurm > .slurm.log 2>&1 & slurm=$$!; code=0; \
+	$(BIN)/python -m pytest -m "not slurm" --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
+		--cov-report=term --cov-fail-under=95 || code=1; \
+	wait $$slurm || code=1; cat .slurm.log; exit $$code
 	@$(MAKE) --no-print-directory others
 
 check: $(TESTABLE)
