@@ -162,7 +162,7 @@ class _Rank:
         clock = SystemClock()
 
         def make(task: Task) -> Attempt:
-            own = task.generator == self.generator.name
+            own = not task.directory  # or it is of a stage
             return Attempt(
                 task, self.generator if own else self._other(task), self.directory / task.directory, clock,
                 report=lambda phase: channel.send({"event": "phase", "job": task.job, "phase": phase}),
