@@ -34,6 +34,14 @@ def events(directory):
     return [json.loads(line) for line in (directory / "logs" / "events.jsonl").read_text().splitlines()]
 
 
+def has_failed_twice(snapshot):
+    """Whether two jobs have failed, and the node has told of its memory since."""
+    if not snapshot.exists():
+        return False
+    told = json.loads(snapshot.read_text())
+    return told["counts"]["failed"] == 2 and told["nodes"][0]["memory"] is not None
+
+
 def test_a_run_is_seen_from_elsewhere(scripted_yaml, directory):
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -42,8 +50,7 @@ def test_a_run_is_seen_from_elsewhere(scripted_yaml, directory):
         scripted_yaml(realizations="100", options=f"{{seconds: 0.1, script: {script}}}"), "--dashboard", address,
         "--set", "execution.max_retries=0", "--set", "execution.order=realization_major",
     )  # fmt: skip
-    wait_for(lambda: (directory / "metadata" / "progress.json").exists() and json.loads(
-        (directory / "metadata" / "progress.json").read_text())["counts"]["failed"] == 2)  # fmt: skip
+    wait_for(lambda: has_failed_twice(directory / "metadata" / "progress.json"))
     code, out, _ = campaign("status", directory)
     assert code == 0
     assert "2 slots on 1 node; a job: " in out
