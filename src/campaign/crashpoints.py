@@ -25,6 +25,8 @@ POINTS = {
     "recover.cleared": "journals are removed",
     "rebuild.created": "a new dataset is laid out and not shown",
     "rebuild.published": "a new dataset is shown and the mark has not moved",
+    "archive.copied": "a file has its name in an archive that is not finished",
+    "archive.described": "an archive is described and its manifest is the old one",
     "freeze.planned": "a new plan is written and the manifest is the old one",
 }
 """Every point, and what has happened when it is reached."""

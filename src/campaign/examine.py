@@ -23,6 +23,7 @@ from campaign.analyse import tidy as tidying
 from campaign.analyse.audit import Finding
 from campaign.analyse.story import Situation, records_of, why
 from campaign.analyse.triage import grouped
+from campaign.archive import elsewhere
 from campaign.core.model import Axis, Outcome, Product, Record, Shape, Slot, State
 from campaign.errors import Code, FormatError, JobError, UsageError
 from campaign.layout import Layout
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from campaign.analyse.triage import Group
     from campaign.gather import Recovery
     from campaign.plan import Plan, States
-    from campaign.ports import Generator
 
 Told = Callable[[int, int], None]
 
@@ -50,21 +50,26 @@ def _threads() -> int:
     return min(32, 4 * usable_cores())
 
 
-def _opened(directory: Path) -> tuple[Plan, Generator, Layout]:
-    """The plan of a campaign as it is frozen, its generator, and where it lies."""
-    config, generator = opening.read_config(directory)
-    return opening.lay_out(config, generator), generator, Layout(Path(config.directory))
-
-
 def audit_campaign(directory: Path, *, hashed: bool = False, told: Told = lambda *_: None) -> Audit:
     """Account for every job, artifact and product of a campaign, without writing; `hashed` reads the products too."""
-    plan, _, layout = _opened(directory)
+    plan, _, layout = opening.opened(directory)
     projections, damaged = _projections(layout, plan)
     found = auditing.audit(
-        plan, ArtifactStore(layout.root), lambda product: _wrong(layout, product, hashed=hashed),
+        plan, ArtifactStore(layout.root), _looking(layout, hashed=hashed),
         hashed=hashed, threads=_threads(), projections=projections, told=told,
     )  # fmt: skip
     return replace(found, findings=(*damaged, *found.findings), quarantined=tuple(_quarantined(layout)))
+
+
+def _looking(layout: Layout, *, hashed: bool) -> Callable[[Product], str]:
+    """What tells what is wrong with a product of a campaign; nothing is with one that is in an archive alone."""
+    copies = elsewhere.copies(layout)
+
+    def wrong(product: Product) -> str:
+        found = _wrong(layout, product, hashed=hashed)
+        return "" if found == GONE and product.path in copies else found
+
+    return wrong
 
 
 def _wrong(layout: Layout, product: Product, *, hashed: bool) -> str:
@@ -142,7 +147,7 @@ class DirectoryStates:
     """The states of a campaign as its dataset shows them, also while it runs; read again after a while."""
 
     def __init__(self, directory: Path, fresh_s: float = 10.0) -> None:
-        self._plan, _, self._layout = _opened(directory)
+        self._plan, _, self._layout = opening.opened(directory)
         self._fresh_s, self._read_s = fresh_s, -math.inf
 
     @property
@@ -162,7 +167,7 @@ class DirectoryStates:
 
 def failures(directory: Path) -> list[Group]:
     """What has failed in groups that are alike, the largest first, from what is committed; written by nobody, also while it runs."""
-    plan, _, layout = _opened(directory)
+    plan, _, layout = opening.opened(directory)
     artifacts = ArtifactStore(layout.root)
     table = auditing.read_truth(plan, artifacts).table
     return grouped(auditing.failures_of(plan, artifacts, table), plan.grid.parameters)
@@ -170,7 +175,7 @@ def failures(directory: Path) -> list[Group]:
 
 def write_report(directory: Path) -> Path:
     """Write the report of a campaign, from what is in its dataset; the path. UsageError where there is no dataset."""
-    plan, _, layout = _opened(directory)
+    plan, _, layout = opening.opened(directory)
     return report.write(plan, layout)
 
 
@@ -187,7 +192,7 @@ class Story:
 
 def story(directory: Path, job: str, here: str = "") -> Story:
     """What is committed of one job, and why it is not running; UsageError where there is no such job."""
-    plan, _, layout = _opened(directory)
+    plan, _, layout = opening.opened(directory)
     artifacts, number = ArtifactStore(layout.root), plan.named(job)
     table, status = auditing.read_truth(plan, artifacts).table, read_status(layout)
     records = records_of(plan, artifacts, number)
@@ -198,7 +203,7 @@ def story(directory: Path, job: str, here: str = "") -> Story:
 
 def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int, list[Damage]]:
     """Read every product again and compare its checksum: (products, those that are not as recorded)."""
-    plan, _, layout = _opened(directory)
+    plan, _, layout = opening.opened(directory)
     artifacts = ArtifactStore(layout.root)
     table = auditing.read_truth(plan, artifacts).table
     count = [0]
@@ -208,7 +213,7 @@ def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int,
         told(done, size)
 
     products = auditing.products_of(plan, artifacts, table)
-    wrong = auditing.check_products(products, lambda p: _wrong(layout, p, hashed=True), _threads(), note)
+    wrong = auditing.check_products(products, _looking(layout, hashed=True), _threads(), note)
     damage = [Damage(job, plan.name(job), product.path, what) for job, product, what in wrong]
     return count[0], damage
 
@@ -226,13 +231,13 @@ def revoke(directory: Path, damage: Sequence[Damage], products: int, *, force: b
             f"{gone} of {products} products are gone: is the file system there?",
             action="look at catalogs/; if they are really lost, add --force",
         )
-    plan, generator, layout = _opened(directory)
+    plan, generator, layout = opening.opened(directory)
     with opening.committing(plan, generator, layout) as gatherer:
         artifacts = ArtifactStore(layout.root)
         jobs = {spoilt.job for spoilt in damage}
-        sure = []
+        look, sure = _looking(layout, hashed=True), []
         for job, product in auditing.products_of(plan, artifacts, gatherer.table):
-            what = _wrong(layout, product, hashed=True) if job in jobs else ""
+            what = look(product) if job in jobs else ""
             if what and not what.startswith(UNREADABLE):
                 sure.append(Damage(job, plan.name(job), product.path, what))
         for spoilt in sure:
@@ -245,7 +250,7 @@ def revoke(directory: Path, damage: Sequence[Damage], products: int, *, force: b
 
 def consolidate(directory: Path, *, rebuild: bool = False) -> Recovery:
     """Commit what waits, and bring ledger and dataset up to what is committed; `rebuild` makes both anew."""
-    plan, generator, layout = _opened(directory)
+    plan, generator, layout = opening.opened(directory)
     with opening.writing(plan, generator, layout) as gatherer:
         if rebuild:
             gatherer.forget()
@@ -312,7 +317,7 @@ class Reproduction:
 
 def reproduce(directory: Path, job: str, into: Path) -> Reproduction:
     """Run one completed job again below `into`, on this machine, and compare bit for bit with what is recorded."""
-    plan, _, layout = _opened(directory)
+    plan, _, layout = opening.opened(directory)
     if any(Layout(place).manifest.exists() for place in (into, *into.parents)):
         raise UsageError(
             Code.CONFIG_INVALID, f"{into} is in the directory of a campaign", action="name a directory elsewhere"

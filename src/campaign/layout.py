@@ -55,6 +55,16 @@ class Layout:
         return self.metadata / f"registry{self._suffix}.json"
 
     @property
+    def archives(self) -> Path:
+        """Where the campaign was copied to."""
+        return self.metadata / "archives.json"
+
+    @property
+    def pruned(self) -> Path:
+        """Products that were removed since they are in an archive, a line of JSON for each."""
+        return self.metadata / "pruned.jsonl"
+
+    @property
     def catalogs(self) -> Path:
         """Products."""
         return self.root / "catalogs"

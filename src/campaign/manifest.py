@@ -6,7 +6,7 @@ import io
 import json
 import logging
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -197,22 +197,30 @@ def _save_plan(plan: Plan, layout: Layout) -> None:
 
 def _difference(old: Mapping[str, Any], new: Mapping[str, Any], incidental: tuple[str, ...]) -> str:
     """The keys that differ, a line each; what may change on a resume is left out."""
+    lines = [f"  {line}" for line in differences(old, new, but=("campaign.description", *incidental))]
+    return "\n".join(lines) or "  the generator's own defaults have changed"
+
+
+FREE = (
+    "execution.",
+    "resources.",
+    "slurm.",
+    "registry.",
+    "notify.",
+    "archive.",
+    "cleanup.",
+    "machine",
+    "outputs.base_path",
+)
+"""Beginnings of keys that may change from one start to the next."""
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], but: Sequence[str] = ()) -> list[str]:
+    """The keys in which two configurations differ, a line each, without those that are free, and those named by `but` or below one of its names."""
     before, after = dict(_leaves(old)), dict(_leaves(new))
-    free = (
-        "execution.",
-        "resources.",
-        "slurm.",
-        "registry.",
-        "notify.",
-        "machine",
-        "campaign.description",
-        "outputs.base_path",
-    )
     changed = [k for k in before.keys() | after.keys() if before.get(k) != after.get(k)]
-    keys = sorted(k for k in changed if not k.startswith(free) and not set(k.split(".")) & set(incidental))
-    return "\n".join(f"  {k}: {before.get(k, 'absent')!r} -> {after.get(k, 'absent')!r}" for k in keys) or (
-        "  the generator's own defaults have changed"
-    )
+    keys = sorted(k for k in changed if not k.startswith(FREE) and k not in but and not set(k.split(".")) & set(but))
+    return [f"{k}: {before.get(k, 'absent')!r} -> {after.get(k, 'absent')!r}" for k in keys]
 
 
 def _leaves(tree: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

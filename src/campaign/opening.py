@@ -63,6 +63,12 @@ def lay_out(config: Config, generator: Generator) -> Plan:
         ) from error
 
 
+def opened(directory: Path) -> tuple[Plan, Generator, Layout]:
+    """The plan of a campaign as it is frozen, its generator, and where it lies; UsageError where there is none."""
+    config, generator = read_config(directory)
+    return lay_out(config, generator), generator, Layout(Path(config.directory))
+
+
 def refuse_while_paused(layout: Layout) -> None:
     """StoppedError where a person has paused the campaign."""
     from campaign.adapters import orders
@@ -170,17 +176,24 @@ def refuse_to_replace(layout: Layout, *, force: bool) -> None:
         )
 
 
-def move_aside(layout: Layout, aside: Path) -> None:
-    """Rename the directory of a campaign that nobody works at; LockedError where somebody does."""
+@contextlib.contextmanager
+def alone(layout: Layout) -> Iterator[None]:
+    """Nobody else works at a campaign meanwhile; LockedError where somebody does, StorageError where it can't be written."""
     from campaign.adapters.lock import CampaignLock
 
     lock = CampaignLock(layout.metadata)
     try:
         refuse_beside_shards(layout)
         with _storage_errors(layout.root):
-            layout.root.rename(aside)
+            yield
     finally:
         lock.release()
+
+
+def move_aside(layout: Layout, aside: Path) -> None:
+    """Rename the directory of a campaign that nobody works at; LockedError where somebody does."""
+    with alone(layout):
+        layout.root.rename(aside)
 
 
 def _settle_before_growth(plan: Plan, layout: Layout, shard: Shard | None) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from campaign import manifest, opening
+from campaign import opening
 from campaign.adapters import foreign, ledger
 from campaign.adapters.foreign import Foreign
 from campaign.adapters.local import SystemClock
@@ -34,7 +34,7 @@ class Tracked:
 
 def look(directory: Path) -> Tracked:
     """What could be adopted, without writing."""
-    plan, generator, layout = _opened(directory)
+    plan, generator, layout = opening.opened(directory)
     states = ledger.states(layout.ledger, plan.size) if layout.ledger.exists() else np.zeros(plan.size, np.int8)
     tracked = Tracked()
     for found in _search(plan, generator, layout, states, tracked.refused):
@@ -47,7 +47,7 @@ def look(directory: Path) -> Tracked:
 
 def update(directory: Path) -> Tracked:
     """Adopt what others have made: products are taken over, verified and hashed; LockedError while the campaign runs."""
-    plan, generator, layout = _opened(directory)
+    plan, generator, layout = opening.opened(directory)
     tracked = Tracked()
     everything = np.zeros(plan.size, np.int8)
     there = _search(plan, generator, layout, everything, tracked.refused)  # before anything of ours is written
@@ -64,12 +64,6 @@ def update(directory: Path) -> Tracked:
         gatherer.adopt(adopted)
         tracked.found = [record.name for record in adopted]
     return tracked
-
-
-def _opened(directory: Path) -> tuple[Plan, Generator, Layout]:
-    manifest.read(Layout(directory))
-    config, generator = opening.read_config(directory)
-    return opening.lay_out(config, generator), generator, Layout(directory)
 
 
 def _search(plan: Plan, generator: Generator, layout: Layout, states: States, refused: list[str]) -> list[Foreign]:

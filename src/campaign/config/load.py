@@ -146,6 +146,7 @@ class _Freezer:
         document = self._document
         axes = self._axes(document)
         self._check_order(axes)
+        self._check_archive(axes)
         self._check_realizations(axes)
         self._check_case_files(axes)
         if document.stages and document.execution.enough is not None:
@@ -194,6 +195,8 @@ class _Freezer:
             has_case_files=document.outputs.artifacts == "simorc",
             stages={name: stage.model_dump(mode="json") for name, stage in document.stages.items()},
             registration=registration(document.registry, document.campaign),
+            archiving=document.archive.frozen(),
+            cleanup=document.cleanup.frozen(),
             notify=None if document.notify is None else document.notify.frozen(execution.timeout_hours * 3600),
             document=self._resolved(options, base, scheme),
         )
@@ -265,6 +268,11 @@ class _Freezer:
         names, learned = [axis.name for axis in axes], self._document.execution.duration_axis
         if learned is not None and learned not in names:
             self._complain(("execution", "duration_axis"), shown(learned), ", ".join(names), nearest(learned, names))
+
+    def _check_archive(self, axes: tuple[Axis, ...]) -> None:
+        by, names = self._document.archive.by, [parameter.name for axis in axes for parameter in axis.parameters]
+        if by is not None and by not in names:
+            self._complain(("archive", "by"), shown(by), ", ".join(names), nearest(by, names))
 
     def _check_realizations(self, axes: tuple[Axis, ...]) -> None:
         """Refuse what needs realizations where there are none, or not so many."""

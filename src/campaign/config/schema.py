@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
+from campaign.config.handover import ArchiveSection, CleanupSection
 from campaign.config.notify import NotifySection
 from campaign.config.registration import RegistrySection
+from campaign.config.sizes import Size
 from campaign.config.stages import StageSection
 
 SCHEMA_VERSION = 1
 MAX_JOBS = 10_000_000
-
-_UNITS = {
-    "B": 1,
-    "KiB": 2**10,
-    "MiB": 2**20,
-    "GiB": 2**30,
-    "TiB": 2**40,
-    "KB": 10**3,
-    "MB": 10**6,
-    "GB": 10**9,
-    "TB": 10**12,
-}
-
-
-def _bytes_of(value: Any) -> Any:
-    """`4 GiB` as a number of bytes."""
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?i?B)\s*", value)
-    if match is None or match.group(2) not in _UNITS:
-        raise ValueError("a size is a number and a unit, such as 4 GiB")
-    return int(float(match.group(1)) * _UNITS[match.group(2)])
-
-
-Size = Annotated[int, BeforeValidator(_bytes_of), Field(gt=0, json_schema_extra={"type": ["integer", "string"]})]
-
 
 PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
 PRINTED_LINES = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
@@ -357,6 +332,8 @@ class Document(_Section):
     outputs: OutputsSection = OutputsSection()
     registry: RegistrySection = RegistrySection()
     notify: NotifySection | None = None
+    archive: ArchiveSection = ArchiveSection()
+    cleanup: CleanupSection = CleanupSection()
     stages: Annotated[
         dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")], StageSection],
         Field(description="what is made of the results, in order"),

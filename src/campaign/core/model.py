@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any
 
+from campaign.core.handover import Archiving, Cleanup
 from campaign.core.notices import Notify
 
 STAGE = "stage"
@@ -400,6 +401,8 @@ class Config:
     document: Mapping[str, Any]  # the merged YAML with every default, as frozen into the campaign
     registration: Registration | None = None  # None: runs are reported nowhere
     notify: Notify | None = None  # None: nobody is told
+    archiving: Archiving = field(default_factory=Archiving)
+    cleanup: Cleanup = field(default_factory=Cleanup)
     has_case_files: bool = False  # whether there are files for each case beside the dataset
     stages: Mapping[str, Mapping[str, Any]] = field(
         default_factory=dict

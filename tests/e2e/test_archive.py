@@ -1,0 +1,422 @@
+"""A campaign is copied out, checked, mended and brought back; what may go goes, and nothing else."""
+
+import csv
+import grp
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+import zarr
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from rocrate.rocrate import ROCrate
+
+import campaign
+from campaign import crashpoints, examine, opening
+from campaign.archive import Asked, archive, index, restore, verify
+from campaign.cli import main
+from campaign.errors import FormatError
+from tests.e2e.commands import QUICK
+from tests.e2e.commands import campaign as command
+
+QUICKSTART = Path(__file__).parents[2] / "configs" / "quickstart.yaml"
+
+
+@pytest.fixture
+def typed(capsys):
+    """What a command prints, and its exit code."""
+
+    def run(*words):
+        code = main([str(word) for word in words])
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    return run
+
+
+def config_of(directory, *changes):
+    return opening.read_config(directory, changes)[0]
+
+
+def files(root):
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def flip(path, at=100):
+    """Change a bit, and nothing that a look at the directory shows."""
+    status, content = path.stat(), bytearray(path.read_bytes())
+    content[at % len(content)] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.fixture
+def copied(ran, tmp_path):
+    """The archive of a campaign of which one job of twelve has failed."""
+    archive(config_of(ran), tmp_path / "out", Asked())
+    return tmp_path / "out" / ran.name
+
+
+def rows(root):
+    with (root / index.ROWS).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_an_archive_has_everything_and_says_so(ran, copied):
+    products = {path for path in files(ran) if path.startswith("catalogs/")}
+    listed = [row for row in rows(copied) if row["kind"] == "product"]
+    assert {row["path"] for row in listed} == {row["source"] for row in listed} == products
+    assert len(products) == 11
+    by_name = {row["path"]: row for row in listed}
+    one = by_name["catalogs/r0003/mock_z0.500.txt"]
+    assert (one["realization"], one["redshift"], one["job"]) == ("3", "0.5", "r0003/mock_z0.500")
+    dataset = campaign.open(ran, completed_only=False)
+    cell = dataset.sel(realization=3, redshift=0.5)
+    assert one["task_fingerprint"] == str(cell.task_fingerprint.values)
+    assert one["sha256"] == str(cell.product_sha256.values)
+    with zarr.storage.ZipStore(copied / "results.zarr.zip", mode="r") as store:
+        xr.testing.assert_identical(xr.open_zarr(store).load(), xr.open_zarr(ran / "results.zarr").load())
+    kinds = {row["kind"] for row in rows(copied)}
+    assert kinds == {"product", "record", "metadata", "dataset", "report", "log", "archive"}
+    assert not {"cache", "staging", "quarantine"} & {path.name for path in copied.iterdir()}
+    assert not list((copied / "metadata").glob("*.lock"))
+    assert verify(copied).sound
+
+
+def test_other_programs_can_check_it(copied):
+    subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=copied, check=True)
+
+
+def test_a_partial_ensemble_is_labelled(ran, copied):
+    lacking = (copied / index.LACKING).read_text().splitlines()
+    assert lacking[1:] == [",r0001/mock_z0.500,failed,1,0.5"]
+    text = (copied / index.README).read_text()
+    assert "**Incomplete**: 11 of 12 jobs have completed; 5 of 6 members are whole" in text
+    assert "campaign archive --verify ." in text
+    head = index.read_head(copied)
+    assert (head["complete"], head["counts"]) == (False, {"completed": 11, "failed": 1})
+
+
+def test_catalogues_of_data_read_its_metadata(ran, tmp_path, typed):
+    path = tmp_path / "mine.yaml"
+    frozen = (ran / "metadata" / "campaign_config.yaml").read_text()
+    path.write_text(
+        frozen.replace("archive:\n  authors: []", "archive:\n  license: CC-BY-4.0\n  authors: [{name: A. Person}]")
+    )
+    assert "CC-BY" in path.read_text()
+    assert typed("archive", path, tmp_path / "out")[0] == 0
+    root = ROCrate(tmp_path / "out" / ran.name).root_dataset
+    assert root["license"].id == "https://spdx.org/licenses/CC-BY-4.0"
+    assert [author["name"] for author in root["author"]] == ["A. Person"]
+    assert "Incomplete: 11 of 12" in root["description"]
+    parts = {part.id for part in root["hasPart"]}
+    assert {"manifest.csv", "results.zarr.zip", "INCOMPLETE.csv", "catalogs/", "batches/"} <= parts
+    (run,) = root["mentions"]
+    assert {"campaign", "numpy"} <= {software["name"] for software in run["instrument"]}
+    assert [result.id for result in run["result"]] == ["catalogs/", "batches/"]
+    assert "CC-BY-4.0" in (tmp_path / "out" / ran.name / "README.md").read_text()
+
+
+def test_what_is_there_is_not_copied_again(ran, copied, tmp_path, typed):
+    before = {path: (copied / path).stat().st_ino for path in files(copied) if path not in index.OWN}
+    code, out = typed("archive", ran, tmp_path / "out")
+    assert code == 0
+    assert "0 files copied" in out
+    assert {path: (copied / path).stat().st_ino for path in before} == before
+
+
+def test_an_archive_that_was_cut_off_goes_on(ran, tmp_path):
+    whole = archive(config_of(ran), tmp_path / "whole", Asked())
+    for point in ("archive.copied:1", "archive.copied:7", "archive.copied:19", "archive.described"):
+        out = tmp_path / point.replace(":", "_")
+        words = [sys.executable, "-m", "campaign", "archive", str(ran), str(out), "--threads", "1"]
+        done = subprocess.run(words, env={**os.environ, crashpoints.VARIABLE: point}, check=False)
+        assert done.returncode == -9
+        assert typed_words("archive", "--verify", str(out / ran.name))[0] in (2, 6)
+        code, said = typed_words(*words[3:])
+        assert code == 0, said
+        kept = int(said.split("; ")[1].split()[0])
+        assert kept >= int(point.partition(":")[2] or whole.copied) - 1
+        assert verify(out / ran.name).sound
+        mine, theirs = files(out / ran.name), files(tmp_path / "whole" / ran.name)
+        dated = {index.HEAD, index.README, index.CRATE, index.ROWS, index.SUMS}
+        assert {p: c for p, c in mine.items() if p not in dated} == {p: c for p, c in theirs.items() if p not in dated}
+
+
+def typed_words(*words):
+    done = subprocess.run([sys.executable, "-m", "campaign", *words], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_file_is_damaged_is_found_and_mended(ran, copied, tmp_path, data):
+    path = data.draw(st.sampled_from(sorted(files(copied))))
+    how = data.draw(st.sampled_from(["flipped", "cut", "gone"]))
+    victim = copied / path
+    if how == "flipped":
+        flip(victim, data.draw(st.integers(0, victim.stat().st_size - 1)))
+    elif how == "cut":
+        victim.write_bytes(victim.read_bytes()[:-1])
+    else:
+        victim.unlink()
+    code, said = typed_words("archive", "--verify", str(copied))
+    assert code != 0, (path, how)
+    assert path in said or path in (index.SUMS, index.HEAD)
+    archive(config_of(ran), tmp_path / "out", Asked(checksum=True))
+    assert verify(copied).sound
+
+
+def test_a_file_that_nobody_wrote_down_is_found(copied, typed):
+    (copied / "catalogs" / "mine.txt").write_text("x")
+    code, out = typed("archive", "--verify", copied)
+    assert code == 6
+    assert "catalogs/mine.txt: nobody has written it down" in out
+    assert json.loads(typed("archive", "--verify", copied, "--json")[1])["unexpected"] == ["catalogs/mine.txt"]
+
+
+def test_products_are_ordered_as_one_likes(ran, tmp_path, typed):
+    assert typed("archive", ran, tmp_path / "out", "--by", "redshift")[0] == 0
+    root = tmp_path / "out" / ran.name
+    assert {path.name for path in (root / "catalogs").iterdir()} == {"z0.500", "z1.000"}
+    assert (root / "catalogs/z0.500/r0003/mock_z0.500.txt").exists()
+    code, out = typed("archive", ran, tmp_path / "out")
+    assert code == 2
+    assert "--by redshift" in out
+    assert typed("archive", ran, tmp_path / "other", "--by", "color")[0] == 2
+    restored = restore(root, tmp_path / "back")
+    catalogs = files(ran / "catalogs")
+    assert files(Path(restored.directory) / "catalogs") == catalogs
+    assert typed("archive", ran, tmp_path / "third", "--by", "realization")[0] == 0
+    assert files(tmp_path / "third" / ran.name / "catalogs") == catalogs  # named so already
+
+
+def test_a_group_may_read_it_and_nobody_else(ran, tmp_path, typed):
+    group = grp.getgrgid(os.getgid()).gr_name
+    assert typed("archive", ran, tmp_path / "out", "--group", group)[0] == 0
+    root = tmp_path / "out" / ran.name
+    for path in (root, *root.rglob("*")):
+        status = path.stat()
+        assert status.st_gid == os.getgid()
+        assert status.st_mode & 0o7777 == (0o2750 if path.is_dir() else 0o640), path
+    assert typed("archive", ran, tmp_path / "other", "--group", "no_such_group")[0] == 2
+
+
+def test_a_spoilt_product_is_not_copied_and_a_good_copy_is_kept(ran, copied, tmp_path, typed):
+    victim = ran / "catalogs/r0003/mock_z0.500.txt"
+    good = (copied / "catalogs/r0003/mock_z0.500.txt").read_bytes()
+    victim.write_text("spoilt")
+    code, out = typed("archive", ran, tmp_path / "out")
+    assert code == 0, out
+    assert (copied / "catalogs/r0003/mock_z0.500.txt").read_bytes() == good
+    code, out = typed("archive", ran, tmp_path / "other")
+    assert code == 6
+    assert "catalogs/r0003/mock_z0.500.txt" in out
+    assert "verify" in out
+    assert not (tmp_path / "other" / ran.name / "catalogs/r0003/mock_z0.500.txt").exists()
+    assert "1 products could not be copied" in (tmp_path / "other" / ran.name / "README.md").read_text()
+    assert verify(tmp_path / "other" / ran.name).sound
+
+
+def test_wrong_places_are_refused(ran, tmp_path, typed):
+    for place, words in ((ran.parent, "lie in each other"), (ran / "out", "lie in each other")):
+        code, out = typed("archive", ran, place)
+        assert (code, words in out) == (2, True), out
+    taken = tmp_path / "taken" / ran.name
+    taken.mkdir(parents=True)
+    (taken / "file").write_text("x")
+    assert "is no archive" in typed("archive", ran, tmp_path / "taken")[1]
+    assert typed("archive", ran)[0] == 2
+    assert typed("archive", "--verify", ran)[0] == 2
+    assert typed("archive", "--verify", ran, tmp_path)[0] == 2
+    assert typed("restore", tmp_path, tmp_path / "back")[0] == 2
+    for limit in ("0", "many", "-1 MB"):
+        with pytest.raises(SystemExit):
+            typed("archive", ran, tmp_path / "o", "--limit", limit)
+
+
+def test_the_archive_of_another_campaign_of_this_name_is_left_alone(ran, copied, tmp_path, typed):
+    head = index.read_head(copied)
+    index.write_head(copied, {**head, "begun": "2001-01-01T00:00:00+00:00"})
+    code, out = typed("archive", ran, tmp_path / "out")
+    assert code == 2
+    assert "another campaign of this name" in out
+    code, out = typed("restore", copied, ran.parent)
+    assert code == 2
+    assert "another campaign" in out
+
+
+def test_a_manifest_that_leads_outside_is_refused(copied, tmp_path):
+    entries = list(index.read_entries(copied))
+    for path, source in (("../../evil", "catalogs/a.txt"), ("catalogs/a.txt", "/etc/evil"), ("a.txt", "../b")):
+        writer = index.Writer(copied, ["realization", "redshift"])
+        for entry in entries:
+            writer.add(entry)
+        writer.add(index.Entry(path, 1, "0" * 64, "product", source))
+        writer.close()
+        with pytest.raises(FormatError, match="leaves the archive"):
+            restore(copied, tmp_path / "back")
+        assert not (tmp_path / "evil").exists()
+
+
+def test_a_dry_run_tells_and_writes_nothing(ran, tmp_path, typed):
+    code, out = typed("archive", ran, tmp_path / "out", "--dry-run")
+    assert code == 0
+    assert "incomplete: 1 jobs" in out
+    assert not (tmp_path / "out").exists()
+    told = json.loads(typed("archive", ran, tmp_path / "out", "--dry-run", "--json")[1])
+    done = json.loads(typed("archive", ran, tmp_path / "out", "--json")[1])
+    assert told["files"] + 1 == done["copied"]  # and the dataset
+
+
+def test_a_restored_campaign_is_the_campaign(ran, copied, tmp_path, run_again):
+    done = restore(copied, tmp_path / "back")
+    back = Path(done.directory)
+    examine.consolidate(back)
+    assert campaign.audit(back, hashed=True).counts == campaign.audit(ran).counts
+    xr.testing.assert_identical(campaign.open(back).load(), campaign.open(ran).load())
+    assert files(back / "catalogs") == files(ran / "catalogs")
+    assert run_again(back).completed_now == 0
+    grown = run_again(back, "science.realizations=8")
+    assert (grown.completed_now, grown.counts["completed"]) == (4, 15)
+    assert campaign.audit(back, hashed=True).sound
+
+
+def test_a_damaged_archive_is_not_restored_and_a_mended_one_goes_on(ran, copied, tmp_path, typed):
+    flip(copied / "catalogs/r0003/mock_z0.500.txt")
+    code, out = typed("restore", copied, tmp_path / "back")
+    assert code == 1
+    assert "r0003/mock_z0.500.txt is not what was written" in out
+    assert not (tmp_path / "back" / ran.name / "metadata" / "manifest.json").exists()
+    archive(config_of(ran), tmp_path / "out", Asked(checksum=True))
+    code, out = typed("restore", copied, tmp_path / "back")
+    assert code == 0, out
+    assert "0 were there" not in out
+    assert campaign.audit(tmp_path / "back" / ran.name, hashed=True).sound
+
+
+def test_what_a_campaign_makes_later_is_added(ran, copied, tmp_path, run_again):
+    run_again(ran, "science.realizations=7")
+    done = archive(config_of(ran), tmp_path / "out", Asked())
+    assert done.copied < 20
+    assert len([row for row in rows(copied) if row["kind"] == "product"]) == 13
+    assert verify(copied).sound
+
+
+def test_products_in_an_archive_may_go_and_come_back(ran, copied, tmp_path, typed, run_again):
+    setting = ("--set", "cleanup.archived_products=true")
+    code, out = typed("prune", ran, *setting)
+    assert code == 0
+    assert "may go: 11 product" in out
+    assert "nothing was changed" in out
+    kept = files(ran / "catalogs")
+    flip(copied / "catalogs/r0003/mock_z0.500.txt")
+    code, out = typed("prune", ran, *setting, "--remove")
+    assert "removed: 10 product" in out
+    assert "r0003/mock_z0.500.txt is not the same" in out
+    assert set(files(ran / "catalogs")) == {"r0003/mock_z0.500.txt"}
+    assert campaign.audit(ran).sound
+    assert typed("verify", ran)[0] == 0
+    assert run_again(ran).completed_now == 0
+    archive(config_of(ran), tmp_path / "second", Asked())  # from what the first holds
+    assert verify(tmp_path / "second" / ran.name).sound
+    archive(config_of(ran), tmp_path / "out", Asked(checksum=True))
+    assert restore(copied, ran.parent).files == 10
+    assert files(ran / "catalogs") == kept
+
+
+def test_scraps_go_by_age_and_orphans_where_asked(ran, typed):
+    orphan, old = ran / "catalogs" / "r0000" / "stray.txt", ran / "quarantine" / "old.txt"
+    young = ran / "quarantine" / "young.txt"
+    old.parent.mkdir(exist_ok=True)
+    for path in (orphan, old, young):
+        path.write_text("x")
+    os.utime(old, (0, 0))
+    told = json.loads(
+        typed("prune", ran, "--json", "--set", "cleanup.quarantine_days=30", "--set", "cleanup.orphans=true")[1]
+    )
+    assert {(one["kind"], Path(one["path"]).name) for one in told["may_go"]} == {
+        ("orphan", "stray.txt"),
+        ("quarantine", "old.txt"),
+    }
+    before = files(ran)
+    typed("prune", ran, "--remove", "--set", "cleanup.quarantine_days=30", "--set", "cleanup.orphans=true")
+    gone = set(before) - set(files(ran))
+    assert gone == {"catalogs/r0000/stray.txt", "quarantine/old.txt"}
+    assert campaign.audit(ran, hashed=True).sound
+
+
+def test_files_that_the_centre_will_remove_are_told(ran, typed):
+    for path in ran.rglob("*"):
+        if path.is_file():
+            os.utime(path, (1_000_000_000, 1_000_000_000))
+    code, out = typed("prune", ran, "--set", "cleanup.purge_days=56")
+    assert code == 0
+    assert "the first on 2001-11-04" in out
+    assert "campaign archive" in out
+    for path in ran.rglob("*"):
+        if path.is_file():
+            os.utime(path)
+    assert "the centre" not in typed("prune", ran, "--set", "cleanup.purge_days=56")[1]
+
+
+def test_nothing_is_pruned_while_the_campaign_runs(ran, typed):
+    from campaign.adapters.lock import CampaignLock
+
+    lock = CampaignLock(ran / "metadata")
+    try:
+        assert typed("prune", ran, "--remove")[0] == 5
+    finally:
+        lock.release()
+
+
+def test_versions_stand_side_by_side(ran, tmp_path, typed):
+    archive(config_of(ran), tmp_path / "out", Asked())
+    other = tmp_path / "campaigns" / "v1.10_scripted"
+    shutil.copytree(ran, other)
+    manifest = json.loads((other / "metadata" / "manifest.json").read_text())
+    manifest |= {"version": "v1.10", "generator_version": "9"}
+    manifest["configuration"]["science"]["seed"] = 7
+    manifest["configuration"]["execution"]["max_retries"] = 9
+    (other / "metadata" / "manifest.json").write_text(json.dumps(manifest))
+    code, out = typed("versions", tmp_path / "campaigns")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0].startswith("v1.0 scripted")
+    assert "12 jobs: 11 completed, 1 failed" in lines[1]
+    assert lines[2].startswith("v1.10 scripted")
+    changes = [line.strip() for line in lines[4:]]
+    assert changes == ["changed: generator_version: '1' -> '9'", "changed: science.seed: 0 -> 7"]
+    (archived,) = json.loads(typed("versions", tmp_path / "out", "--json")[1])
+    assert (archived["archived"], archived["counts"]["completed"]) == (True, 11)
+    assert typed("versions", tmp_path / "nothing")[0] == 2
+
+
+@pytest.mark.slow
+def test_the_quickstart_s_campaign_is_handed_on(tmp_path, monkeypatch, compiled):
+    pytest.importorskip("diffsky")
+    monkeypatch.chdir(tmp_path)
+    compiled(tmp_path / "campaigns" / "v1.0_quickstart")
+    command("run", str(QUICKSTART), *QUICK, "--set", "science.realizations=3")
+    home, root = Path("campaigns/v1.0_quickstart"), Path("out/v1.0_quickstart")
+    command("archive", str(home), "out")
+    catalogs = sorted(path for path in (root / "catalogs").rglob("*.hdf5"))
+    flip(catalogs[0])
+    catalogs[1].write_bytes(catalogs[1].read_bytes()[:1000])
+    catalogs[2].unlink()
+    out, _ = command("archive", "--verify", str(root), "--json", code=6)
+    assert {entry["path"] for entry in json.loads(out)["damaged"]} == {
+        str(path.relative_to(root)) for path in catalogs[:3]
+    }
+    command("archive", str(home), "out", "--checksum")
+    command("archive", "--verify", str(root))
+    command("restore", str(root), "back")
+    out, _ = command("run", "back/v1.0_quickstart", *QUICK, "--set", "science.realizations=4", "--json")
+    assert json.loads(out)["counts"] == {"completed": 12}
+    for path in (home / "catalogs").rglob("*.hdf5"):
+        assert path.read_bytes() == (Path("back") / path.relative_to("campaigns")).read_bytes()
