@@ -91,6 +91,11 @@ SECTIONS = (
         "Mocks are made and measured in one process, all quantities and both kinds of clustering. The covariances, one for each redshift, are computed in a process of "
         "its own from a dataset on disk, imports apart.",
     ),
+    Section(
+        "archive", "Copying out",
+        "From one directory to another of the same disk, in turns with rsync 3.5, nothing in memory at the beginning and everything on the disk at the end. Ours hashes what it "
+        "reads, makes every file durable, reads it again where it arrived, and writes manifest and checksums; rsync compares nothing.",
+    ),
     Section("registry", "The registry", "Asked in one process, without HTTP; every change is on disk when it is answered."),
     Section(
         "torture", "Torture",

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from campaign.crashpoints import reach
-from campaign.durable import sha256_of
 from campaign.errors import Code, ProductError, StorageError
 
 BLOCK_BYTES = 1 << 20
@@ -61,11 +61,11 @@ class Access:
             os.chown(path, -1, self.gid)
             path.chmod(0o2750)
 
-    def grant_file(self, path: Path) -> None:
+    def grant_file(self, file: int | Path) -> None:
         """Read by the group."""
         if self.gid is not None:
-            os.chown(path, -1, self.gid)
-            path.chmod(0o640)
+            os.chown(file, -1, self.gid)
+            os.chmod(file, 0o640)  # noqa: PTH101 - also of what is open
 
 
 def copy(source: Path, target: Path, expected: str | None, pace: Pace, access: Access) -> str:
@@ -75,18 +75,19 @@ def copy(source: Path, target: Path, expected: str | None, pace: Pace, access: A
     """
     scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
-        digest = _stream(source, scratch, pace)
-        if expected is not None and digest != expected:
-            raise ProductError(Code.PRODUCT_INVALID, f"{source}: SHA-256 {digest}, recorded with {expected}")
-        if sha256_of(scratch) != digest:
-            raise StorageError(
-                Code.STORAGE_UNWRITABLE,
-                f"{target} does not read as it was written",
-                action="look at the file system; then start again: what has arrived whole stays",
-            )
-        access.grant_file(scratch)
-        status = source.stat()
-        os.utime(scratch, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with source.open("rb", buffering=0) as read, scratch.open("w+b", buffering=0) as written:
+            digest = _stream(read, written, pace)
+            if expected is not None and digest != expected:
+                raise ProductError(Code.PRODUCT_INVALID, f"{source}: SHA-256 {digest}, recorded with {expected}")
+            if _settled(written) != digest:
+                raise StorageError(
+                    Code.STORAGE_UNWRITABLE,
+                    f"{target} does not read as it was written",
+                    action="look at the file system; then start again: what has arrived whole stays",
+                )
+            access.grant_file(written.fileno())
+            status = os.fstat(read.fileno())
+            os.utime(written.fileno(), ns=(status.st_atime_ns, status.st_mtime_ns))
         scratch.replace(target)
         reach("archive.copied")
     except BaseException:
@@ -96,16 +97,21 @@ def copy(source: Path, target: Path, expected: str | None, pace: Pace, access: A
     return digest
 
 
-def _stream(source: Path, scratch: Path, pace: Pace) -> str:
-    """Copy, and the SHA-256 of what was read; what was written is on the disk, and no longer in memory."""
-    digest, buffer = hashlib.sha256(), bytearray(BLOCK_BYTES)
-    view = memoryview(buffer)
-    with source.open("rb", buffering=0) as read, scratch.open("wb") as written:
-        while count := read.readinto(buffer):
-            pace.wait(count)
-            digest.update(view[:count])
-            written.write(view[:count])
-        written.flush()
-        os.fsync(written.fileno())
-        os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+def _stream(read: FileIO, written: FileIO, pace: Pace) -> str:
+    """Copy, and the SHA-256 of what was read."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(min(BLOCK_BYTES, os.fstat(read.fileno()).st_size + 1)))
+    while count := read.readinto(buffer):
+        pace.wait(count)
+        digest.update(buffer[:count])
+        left = buffer[:count]
+        while left:
+            left = left[written.write(left) :]
     return digest.hexdigest()
+
+
+def _settled(written: FileIO) -> str:
+    """The SHA-256 of what was written, as it is on the disk and not in memory."""
+    os.fsync(written.fileno())
+    os.posix_fadvise(written.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    written.seek(0)
+    return hashlib.file_digest(written, "sha256").hexdigest()

@@ -198,14 +198,18 @@ class _Copier:
     def _bring(self, item: Item) -> tuple[str, bool]:
         """(SHA-256, whether it had to be copied) of one file that is in the archive now."""
         source, target = self._campaign / item.source, self._root / item.path
-        if not source.exists() and item.source in self._elsewhere:
+        if item.source in self._elsewhere and not source.exists():
             source = Path(self._elsewhere[item.source])
         digest = self._there(item, source, target)
         if digest is not None:
             return digest, False
-        self._access.make_directory(target.parent, self._root)
-        self._directories.add(target.parent)
+        self._make(target.parent)
         return copy(source, target, item.sha256, self._pace, self._access), True
+
+    def _make(self, directory: Path) -> None:
+        if directory not in self._directories:
+            self._access.make_directory(directory, self._root)
+            self._directories.add(directory)
 
     def _there(self, item: Item, source: Path, target: Path) -> str | None:
         """The SHA-256 of what is in the archive already, if it is what belongs there."""
@@ -233,8 +237,7 @@ class _Copier:
                 )
 
     def _pack(self, store: Path, target: Path) -> tuple[str, bool]:
-        self._access.make_directory(target.parent, self._root)
-        self._directories.add(target.parent)
+        self._make(target.parent)
         scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
             zipped.write(store, scratch)
@@ -249,8 +252,8 @@ class _Copier:
 
     def settle(self) -> None:
         """Make all names durable."""
-        for directory in self._directories:
-            durable.fsync_directory(directory)
+        with ThreadPoolExecutor(self._asked.threads) as pool:
+            list(pool.map(durable.fsync_directory, self._directories))
 
 
 def _place(config: Config, destination: Path) -> Path:
