@@ -1,5 +1,6 @@
 """Fixtures for every test: the scripted generator as a user's plug-in, small configurations, a held clock."""
 
+import contextlib
 import os
 import shutil
 import time
@@ -148,3 +149,24 @@ def scripted_plan(scripted_yaml):
         return make_plan(config, find("scripted"), os.path.exists)
 
     return make
+
+
+@pytest.fixture
+def object_store(monkeypatch):
+    """An S3 that listens at the loopback: gives a client, once a bucket of some name is in it."""
+    boto3, moto = pytest.importorskip("boto3"), pytest.importorskip("moto.server")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "us-east-1",
+    }.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    with contextlib.closing(boto3.client("s3", region_name="us-east-1")) as client:
+
+        def make(name):
+            client.create_bucket(Bucket=name)
+            return client
+
+        yield make
+    server.stop()

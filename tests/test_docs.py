@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[1]
 
 
 def blocks(document, language):
-    return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / document).read_text(), re.DOTALL)
+    return re.findall(rf"```{language}[^\n]*\n(.*?)```", (REPOSITORY / document).read_text(), re.DOTALL)
 
 
 def test_the_readme_s_configuration_is_valid(tmp_path):

@@ -3,13 +3,10 @@
 import io
 import json
 import zipfile
-from contextlib import closing
 
-import boto3
 import icechunk
 import pytest
 import xarray as xr
-from moto.server import ThreadedMotoServer
 
 from campaign.cli import main
 
@@ -18,19 +15,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:botocore", "
 
 
 @pytest.fixture
-def bucket(monkeypatch):
-    """An S3 that listens at the loopback, with a bucket in it."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "y", "AWS_REGION": "us-east-1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    with closing(boto3.client("s3", region_name="us-east-1")) as client:
-        client.create_bucket(Bucket="mocks")
-        yield client
-    server.stop()
+def bucket(object_store):
+    """A bucket in an S3 that listens at the loopback."""
+    return object_store("mocks")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from campaign import __version__
 
@@ -51,6 +51,7 @@ VERBS = {
     "serve": "serve the registry: REST and MCP",
     "token": "give and revoke tokens of the registry",
     "reproduce": "run one job again elsewhere and compare bit for bit",
+    "completion": "print what makes a shell complete commands and options",
 }
 TAKE_THE_REST = frozenset({"submit", "sweep"})
 """Verbs that take what stands behind --: options of sbatch, a program and its arguments."""
@@ -64,10 +65,8 @@ EPILOG = """a first campaign:
 `campaign VERB --help` tells more about a verb."""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the console script."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    verb = next((a for a in arguments if not a.startswith("-")), None)
+def parser_of(verbs: Collection[str]) -> argparse.ArgumentParser:
+    """The parser of the command line, complete for these verbs; of the others it knows the names."""
     parser = argparse.ArgumentParser(
         prog="campaign",
         description="Large simulation campaigns on Dask: one YAML in, one xarray dataset out.",
@@ -75,10 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"campaign {__version__}")
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, help_text in VERBS.items():
-        room = importlib.import_module(f"campaign.cli.{name}") if name == verb else None
-        sub = verbs.add_parser(
+        room = importlib.import_module(f"campaign.cli.{name}") if name in verbs else None
+        sub = subparsers.add_parser(
             name,
             help=help_text,
             description=(room.__doc__ if room else help_text),
@@ -88,6 +87,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if room is not None:
             room.add_arguments(sub)
             sub.set_defaults(action=room.command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console script."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verb = next((a for a in arguments if not a.startswith("-")), "")
+    parser = parser_of({verb})
     # The tail of a command line after -- is for others, and argparse would mix it with positional arguments.
     verbatim = arguments[arguments.index("--") + 1 :] if "--" in arguments else []
     parsed = parser.parse_args(arguments[: arguments.index("--")] if "--" in arguments else arguments)

@@ -1,0 +1,1 @@
+campaign run my.yaml --plain --dashboard off
