@@ -59,7 +59,9 @@ def blocks(page):
         if token.type in ("fence", "code_block"):
             language, _, more = token.info.partition(" ")
             title = more.partition('title="')[2].partition('"')[0]
-            found.append(Block(language if token.type == "fence" else "indented", title, token.content, token.map[0] + 1))
+            found.append(
+                Block(language if token.type == "fence" else "indented", title, token.content, token.map[0] + 1)
+            )
     return found
 
 
@@ -67,7 +69,10 @@ def merged(one, other):
     """Two configurations as one, in which the second wins."""
     if not (isinstance(one, dict) and isinstance(other, dict)):
         return other
-    return {key: merged(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key)) for key in {**one, **other}}
+    return {
+        key: merged(one[key], other[key]) if key in one and key in other else one.get(key, other.get(key))
+        for key in {**one, **other}
+    }
 
 
 class World:
@@ -123,7 +128,12 @@ class World:
 
     @staticmethod
     def shell(text, directory, where):
-        environment = {**os.environ, "PYTHON": sys.executable, "HOME": str(directory), "ARCHIVE": str(directory / "elsewhere")}
+        environment = {
+            **os.environ,
+            "PYTHON": sys.executable,
+            "HOME": str(directory),
+            "ARCHIVE": str(directory / "elsewhere"),
+        }
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment.get("PYTHONPATH", "")])
         done = subprocess.run(
             ["bash", "-c", PRELUDE + text], cwd=directory, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,

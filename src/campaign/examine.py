@@ -66,16 +66,20 @@ def _looking(layout: Layout, *, hashed: bool) -> Callable[[Product], str]:
     copies = elsewhere.copies(layout)
 
     def wrong(product: Product) -> str:
-        found = _wrong(layout, product, hashed=hashed)
-        return "" if found == GONE and product.path in copies else found
+        found = _wrong(layout.inside, product, hashed=hashed)
+        known = copies.get(product.path)
+        if found != GONE or known is None or known.sha256 != product.sha256:
+            return found
+        found = _wrong(lambda _: Path(known.copy), product, hashed=hashed)
+        return f"it was left in an archive, and there {found}: {known.copy}" if found else ""
 
     return wrong
 
 
-def _wrong(layout: Layout, product: Product, *, hashed: bool) -> str:
+def _wrong(place: Callable[[str], Path], product: Product, *, hashed: bool) -> str:
     """What is wrong with a product on disk."""
     try:
-        path = layout.inside(product.path)
+        path = place(product.path)
         size = path.stat().st_size
         if size != product.size_bytes:
             return f"{size} bytes, recorded with {product.size_bytes}"

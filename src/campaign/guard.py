@@ -8,7 +8,7 @@ import logging
 import sys
 from collections.abc import Callable
 
-from campaign.errors import CampaignError
+from campaign.errors import CampaignError, Code
 from campaign.outcome import EXIT_FAILURE, EXIT_RESUMABLE
 
 logger = logging.getLogger("campaign")
@@ -29,7 +29,10 @@ def guarded(action: Callable[[argparse.Namespace], int], arguments: argparse.Nam
         if isinstance(error, BrokenPipeError):
             sys.stderr.close()
             return EXIT_FAILURE
-        print(f"campaign: {error}\n  -> make room or permission, then try again", file=sys.stderr)
+        hint = "make room or permission, then try again"
+        if getattr(arguments, "json", False):
+            print(json.dumps({"error": str(Code.STORAGE_UNWRITABLE), "message": str(error), "action": hint}))
+        print(f"campaign: {error}\n  -> {hint}", file=sys.stderr)
         return EXIT_RESUMABLE
     except BaseException as error:
         if not _is_a_stop(error):

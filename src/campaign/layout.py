@@ -7,6 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from campaign.errors import Code, JobError
 
+ARCHIVE_HEAD = "archive.json"
+"""The file that tells an archive from a campaign."""
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign import durable
-from campaign.core.identity import variable_digest
+from campaign.core.identity import slug, variable_digest
 from campaign.core.model import Axis
 from campaign.crashpoints import reach
 from campaign.errors import Code, UsageError
-from campaign.layout import Layout
+from campaign.layout import ARCHIVE_HEAD, Layout
 
 if TYPE_CHECKING:
     from campaign.plan import Plan
@@ -32,9 +32,15 @@ FROZEN = "Frozen when the campaign was first started; `campaign run` compares ag
 
 
 def read(layout: Layout) -> dict[str, Any]:
-    """The manifest of a campaign; UsageError where there is none."""
+    """The manifest of a campaign; UsageError where there is none, or where it is an archive."""
+    if (layout.root / ARCHIVE_HEAD).exists():
+        raise UsageError(
+            Code.CAMPAIGN_MISSING,
+            f"{layout.root} is the archive of a campaign",
+            action=f"lay the campaign out again: campaign restore {layout.root} campaigns",
+        )
     try:
-        manifest: dict[str, Any] = json.loads(layout.manifest.read_text())
+        return told(layout)
     except FileNotFoundError:
         rounds = sorted(path.parent for path in layout.root.glob("*_iteration_*/metadata"))
         if rounds:
@@ -48,7 +54,19 @@ def read(layout: Layout) -> dict[str, Any]:
             f"there is no campaign in {layout.root}",
             action="check the path (a relative one begins where you are), or start it: campaign run CONFIG",
         ) from None
+
+
+def told(layout: Layout) -> dict[str, Any]:
+    """The manifest of a campaign or of an archive; FileNotFoundError where there is none."""
+    manifest: dict[str, Any] = json.loads(layout.manifest.read_text())
     return manifest
+
+
+def stages_of(layout: Layout) -> list[Layout]:
+    """Its stages as they are declared now; what a stage was before it was declared otherwise is kept beside it under another name."""
+    found = [Layout(path.parents[1]) for path in sorted(layout.root.glob("stages/*/metadata/manifest.json"))]
+    known = [(place, told(place)) for place in found]
+    return [place for place, head in known if place.root.name == f"{head['version']}_{slug(head['name'])}"]
 
 
 def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:

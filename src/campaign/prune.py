@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
-from campaign import durable, opening
+from campaign import durable, manifest, opening
 from campaign.adapters.artifacts import ArtifactStore
 from campaign.analyse import audit as auditing
 from campaign.archive import elsewhere, index
+from campaign.archive.copying import Told
 from campaign.archive.make import archives_of
 from campaign.core.handover import DAY_S, Cleanup, Purge, purged_within
+from campaign.core.lifecycle import JobTable
 from campaign.core.model import Config, State
 from campaign.errors import CampaignError
 from campaign.layout import Layout
 from campaign.plan import Plan
 from campaign.products import files_of
+from campaign.stages import directory_of
 
 KINDS = {"cache": "cache", "quarantine": "quarantine", "logs": "log"}
 """Kind of a file by the directory in which it lies."""
+
+TOGETHER = 256
+"""Files that are written down, and then removed, at a time."""
 
 WARNED_DAYS = 7.0
 """How long before the centre removes a file somebody is told."""
@@ -52,41 +59,76 @@ def look(config: Config, now_s: float | None = None) -> Look:
     """What the policy of a campaign lets go, from names, sizes and times; nothing is written."""
     now_s = time.time() if now_s is None else now_s
     layout, policy = Layout(Path(config.directory)), config.cleanup
-    kept: list[str] = []
     plan, _, _ = opening.opened(layout.root)
+    kept: list[str] = []
     found = [*_scraps(layout, policy, now_s)]
-    if policy.orphans:
-        found += _orphans(plan, layout)
-    if policy.archived_products:
-        found += _archived(plan, layout, kept)
+    if policy.orphans or policy.archived_products:
+        books = _books(plan, layout)
+        kept += books.doubts
+        found += _orphans(books, layout) if policy.orphans and not books.doubts else []
+        found += _archived(config, books, layout, kept) if policy.archived_products and not books.doubts else []
     purge = None
     if policy.purge_days is not None:
         purge = purged_within(_last_used(layout), policy.purge_days, now_s + WARNED_DAYS * DAY_S)
     return Look(tuple(found), tuple(kept), purge)
 
 
-def remove(config: Config, told: Callable[[int, int], None] = lambda *_: None) -> tuple[list[Removable], list[str]]:
+def remove(config: Config, told: Told = lambda *_: None) -> tuple[list[Removable], list[str]]:
     """(what was removed, why other things were not); LockedError while the campaign runs.
 
-    What is in an archive is read there once more before it goes, and that it is there is written down first.
+    What an earlier run left is settled first, so that nothing is taken for an orphan that is not. What is in an archive is read there once
+    more before it goes, and that it is there is written down first.
     """
-    layout = Layout(Path(config.directory))
+    plan, generator, layout = opening.opened(Path(config.directory))
     gone: list[Removable] = []
     size = 0
-    with opening.alone(layout):
+    with opening.committing(plan, generator, layout):
         found = look(config)
-        refused = list(found.kept)
-        for one in found.removable:
-            if one.copy:
-                if not _is_whole(one):
-                    refused.append(f"{one.path}: {one.copy} is not the same; campaign archive --checksum mends it")
-                    continue
-                elsewhere.write_down(layout, str(one.path.relative_to(layout.root)), one.copy)
-            one.path.unlink()
-            gone.append(one)
-            size += one.size_bytes
+        refused, files = list(found.kept), iter(found.removable)
+        while some := list(islice(files, TOGETHER)):
+            sure = [one for one in some if not one.copy or _is_whole(one)]
+            refused += [
+                f"{one.path}: {one.copy} is not the same; campaign archive --checksum mends it"
+                for one in some
+                if one not in sure
+            ]
+            elsewhere.write_down(
+                layout,
+                [
+                    elsewhere.Copy(str(one.path.relative_to(layout.root)), one.sha256, one.copy)
+                    for one in sure
+                    if one.copy
+                ],
+            )
+            for one in sure:
+                one.path.unlink()
+                gone.append(one)
+                size += one.size_bytes
             told(len(gone), size)
     return gone, refused
+
+
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What the committed records of a campaign say, and why they can't be relied on."""
+
+    plan: Plan
+    artifacts: ArtifactStore
+    table: JobTable
+    doubts: tuple[str, ...]
+
+
+def _books(plan: Plan, layout: Layout) -> _Books:
+    artifacts = ArtifactStore(layout.root)
+    truth = auditing.read_truth(plan, artifacts)
+    doubts = [f"products: {finding.where}: {finding.what}" for finding in truth.findings]
+    if manifest.read(layout)["plan_fingerprint"] != plan.fingerprint:
+        doubts.append("products: the campaign was made from another configuration than this program reads from it")
+    if artifacts.staged() or any(path.stat().st_size for path in layout.root.glob("staging/journal*/*.jsonl")):
+        doubts.append(
+            "products: a run was broken off, or goes on; what it left is settled by --remove, or by campaign consolidate"
+        )
+    return _Books(plan, artifacts, truth.table, tuple(doubts))
 
 
 def _is_whole(one: Removable) -> bool:
@@ -103,37 +145,46 @@ def _scraps(layout: Layout, policy: Cleanup, now_s: float) -> Iterator[Removable
     for name, days in ages.items():
         if days is None:
             continue
-        for path in files_of(layout.root / name):
+        for path in () if (layout.root / name).is_symlink() else files_of(layout.root / name):
             status = path.stat()
             if now_s - status.st_mtime >= days * DAY_S:
                 yield Removable(path, KINDS[name], status.st_size)
 
 
-def _orphans(plan: Plan, layout: Layout) -> Iterator[Removable]:
+def _orphans(books: _Books, layout: Layout) -> Iterator[Removable]:
     """Files among the products that no record stands for."""
-    artifacts = ArtifactStore(layout.root)
-    table = auditing.read_truth(plan, artifacts).table
-    known = {product.path for _, product in auditing.products_of(plan, artifacts, table)}
+    known = {product.path for _, product in auditing.products_of(books.plan, books.artifacts, books.table)}
     for path in files_of(layout.catalogs):
         if str(path.relative_to(layout.root)) not in known:
             yield Removable(path, "orphan", path.stat().st_size)
 
 
-def _archived(plan: Plan, layout: Layout, kept: list[str]) -> Iterator[Removable]:
+def _archived(config: Config, books: _Books, layout: Layout, kept: list[str]) -> Iterator[Removable]:
     """Products that an archive holds; none while a stage may still need them."""
-    for stage in sorted(layout.root.glob("stages/*/metadata/manifest.json")):
-        own, _, place = opening.opened(stage.parents[1])
-        if not (auditing.read_truth(own, ArtifactStore(place.root)).table.state == State.COMPLETED).all():
-            kept.append(f"products: the stage in {place.root} is not complete and may need them")
-            return
-    artifacts = ArtifactStore(layout.root)
-    table = auditing.read_truth(plan, artifacts).table
+    why = _needed(config, layout)
+    if why:
+        kept.append(f"products: {why}")
+        return
     copies = _copies(layout, kept)
-    for _, product in auditing.products_of(plan, artifacts, table):
+    for _, product in auditing.products_of(books.plan, books.artifacts, books.table):
         path = layout.inside(product.path)
         home = copies.get((product.path, product.sha256))
         if home is not None and path.exists():
             yield Removable(path, "product", product.size_bytes, product.sha256, home)
+
+
+def _needed(config: Config, layout: Layout) -> str:
+    """Why products are still needed; empty where they are not."""
+    if dict(config.stages) != manifest.read(layout).get("stages", {}):
+        return "its stages are declared otherwise than in the latest run, and may need them"
+    for name in config.stages:
+        place = Path(directory_of(config, name))
+        if not Layout(place).manifest.exists():
+            return f"the stage {name} has not begun, and may need them"
+        own, _, _ = opening.opened(place)
+        if not (auditing.read_truth(own, ArtifactStore(place)).table.state == State.COMPLETED).all():
+            return f"the stage {name} is not complete, and may need them"
+    return ""
 
 
 def _copies(layout: Layout, kept: list[str]) -> dict[tuple[str, str], str]:

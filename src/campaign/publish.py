@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,7 +52,8 @@ def publish(directory: Path, url: str, message: str = "") -> Published:
         _put(layout, url)
         return Published(url, "", new=True, jobs=known["jobs"], completed=completed)
     _need("icechunk")
-    snapshot, new = publishing.commit(layout.dataset, url, said, about)
+    with _packed(layout) as (packed, digest):
+        snapshot, new = publishing.commit(packed, digest, url, said, about)
     return Published(url, snapshot, new=new, jobs=known["jobs"], completed=completed)
 
 
@@ -62,10 +65,16 @@ def _put(layout: Layout, url: str) -> None:
             action="campaign archive makes it; or name s3://BUCKET/NAME.zarr.zip",
         )
     _need("obstore")
-    with TemporaryDirectory() as scratch:
-        packed = Path(scratch) / "results.zarr.zip"
-        zipped.write(layout.dataset, packed)
+    with _packed(layout) as (packed, _):
         publishing.put(packed, url)
+
+
+@contextmanager
+def _packed(layout: Layout) -> Iterator[tuple[Path, str]]:
+    """(a zipped copy of the dataset as it is now, its SHA-256): what is published does not change meanwhile."""
+    with TemporaryDirectory() as scratch:
+        packed = Path(scratch) / f"results.zarr{zipped.SUFFIX}"
+        yield packed, zipped.write(layout.dataset, packed)
 
 
 def _need(package: str) -> None:

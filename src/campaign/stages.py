@@ -73,7 +73,7 @@ def stage_config(config: Config, name: str, *, preview: bool = False) -> Config:
         config.resources, shape=replace(config.resources.shape, ranks=1, nodes=1, gpus_per_rank=0, warm=True)
     )
     return replace(
-        config, name=own, description=f"stage {name} of {config.name}", axes=axes, generator=STAGE, options=options, overrides=(),
+        config, name=own, description=document["campaign"]["description"], axes=axes, generator=STAGE, options=options, overrides=(),
         execution=replace(config.execution, duration_axis=axes[-1].name, order="shuffled", enough=None, missing_input="skip_job"),
         resources=resources, directory=f"{base}/{config.version}_{identity.slug(own)}", naming_scheme=scheme, document=document,
         registration=None, notify=None, has_case_files=False, stages={},
@@ -97,7 +97,7 @@ def _document(config: Config, own: str, over: str | None, options: Mapping[str, 
     science = {key: value for key, value in known["science"].items() if key in ("realizations", "redshifts", "seed")}
     science.pop({"realization": "realizations", "redshift": "redshifts"}.get(over or "", ""), None)
     document: dict[str, Any] = {
-        "campaign": {"name": own, "version": config.version, "description": f"stage of {config.name}"},
+        "campaign": {"name": own, "version": config.version, "description": f"stage {own} of {config.name}"},
         "science": science, "generator": STAGE, "strategy": {"overrides": {STAGE: dict(options)}},
         "execution": {**known["execution"], "order": "shuffled", "missing_input": "skip_job"},
         "resources": {**known["resources"], "ranks_per_job": 1, "nodes_per_job": 1, "gpus_per_rank": 0}, "outputs": {"base_path": base},

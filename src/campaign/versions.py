@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +12,9 @@ from campaign.archive import index
 from campaign.errors import CampaignError, Code, UsageError
 from campaign.layout import Layout
 from campaign.status import read_status
+
+NEEDED = {"name", "version", "created", "jobs", "generator", "generator_version", "configuration"}
+"""What a manifest of ours says."""
 
 ITS_OWN = ("campaign.version", "campaign.description")
 """Keys in which versions differ in any case, or which say nothing about what is computed."""
@@ -59,9 +61,12 @@ def versions(base: Path, name: str = "") -> list[Version]:
 def _manifests(base: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     for path in base.glob("*/metadata/manifest.json"):
         try:
-            yield path.parents[1], manifest.read(Layout(path.parents[1]))
-        except (OSError, json.JSONDecodeError):
+            head = manifest.told(Layout(path.parents[1]))
+            _number(head["version"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):  # of somebody else
             continue
+        if head.keys() >= NEEDED:
+            yield path.parents[1], head
 
 
 def _number(version: str) -> list[int]:

@@ -37,7 +37,7 @@ def test_a_file_system_that_changes_what_is_written_is_found(source, tmp_path):
     """A bit flips in what has been written already, while more is."""
 
     def flip(_):
-        for scratch in tmp_path.glob(".target.*.part"):
+        for scratch in tmp_path.glob(".*.part"):
             if scratch.stat().st_size:
                 with scratch.open("r+b") as file:
                     first = file.read(1)[0]

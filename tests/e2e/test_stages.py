@@ -256,3 +256,27 @@ def test_what_does_not_fit_is_told_before_anything_runs(study, tmp_path):
     code, _, err = run(path)
     assert code == 2
     assert "nothing" in err
+
+
+@pytest.mark.slow
+def test_stages_are_handed_on_with_their_campaign(study, directory, tmp_path):
+    path = study(realizations="2")
+    assert run(path)[0] == 0
+    path.write_text(
+        path.read_text().replace("needs: [spectrum, count]", "needs: [spectrum, count]\n    arguments: {power: 2.0}")
+    )
+    assert run(path)[0] == 0  # what the stages were stands beside them
+    prune = ("prune", str(path), "--set", "cleanup.archived_products=true", "--remove")
+    command("archive", str(directory), str(tmp_path / "out"), "--by", "redshift")
+    archive = tmp_path / "out" / directory.name
+    command("archive", "--verify", str(archive))
+    assert (archive / "stages/v1.0_corrected/catalogs/z0.500/r0001/mock_z0.500.txt").exists()
+    assert "removed: 6 product" in command(*prune)[0]
+    command("restore", str(archive), str(tmp_path / "back"))
+    back = tmp_path / "back" / directory.name
+    for stage in (None, "calibration", "corrected"):
+        xr.testing.assert_identical(results(back, stage), results(directory, stage))
+    assert "  stages/v1.0_corrected: 6 completed" in command("status", str(back))[0]
+    before = len(truth(tmp_path))
+    assert run(back)[0] == 0
+    assert len(truth(tmp_path)) == before

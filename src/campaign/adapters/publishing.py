@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,17 +18,8 @@ DIGEST = "content_sha256"
 """Key in the metadata of a commit: what the store held."""
 
 
-def content_digest(store: Path) -> str:
-    """SHA-256 over names and contents of the files of a Zarr store."""
-    digest = hashlib.sha256()
-    for path in sorted(path for path in store.rglob("*") if path.is_file()):
-        digest.update(f"{path.relative_to(store)}\0{path.stat().st_size}\0".encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
-
-
-def commit(store: Path, url: str, message: str, about: Mapping[str, Any]) -> tuple[str, bool]:
-    """(snapshot, whether it is new): the content of a Zarr store becomes that of the repository at `url`, in one commit.
+def commit(packed: Path, digest: str, url: str, message: str, about: Mapping[str, Any]) -> tuple[str, bool]:
+    """(snapshot, whether it is new): the content of a zipped Zarr store, of this SHA-256, becomes that of the repository at `url`, in one commit.
 
     A reader of the repository sees what was there before until the commit, and everything after it. UsageError where the URL names nothing
     that can be reached, StorageError where somebody else committed meanwhile or the store refuses.
@@ -39,35 +30,37 @@ def commit(store: Path, url: str, message: str, about: Mapping[str, Any]) -> tup
     try:
         repository = icechunk.Repository.open_or_create(_storage(url))
         latest = next(iter(repository.ancestry(branch=BRANCH)))
-        digest = content_digest(store)
         if (latest.metadata or {}).get(DIGEST) == digest:
             return latest.id, False
         session = repository.writable_session(BRANCH)
-        asyncio.run(_replace(session.store, store))
+        asyncio.run(_replace(session.store, packed))
         return session.commit(message, metadata={**about, DIGEST: digest}), True
     except icechunk.ConflictError as error:
         raise StorageError(
             Code.STORAGE_UNWRITABLE, f"somebody else has committed to {url} meanwhile", action="start it again"
         ) from error
     except icechunk.IcechunkError as error:
-        raise StorageError(
-            Code.STORAGE_UNWRITABLE,
-            f"{url} can't be written: {str(error).strip().splitlines()[0]}",
-            action="check the address, the bucket, and the credentials in AWS_* or GOOGLE_*; then start it again",
-        ) from error
+        raise _refused(url, error) from error
 
 
-async def _replace(there: Any, store: Path) -> None:
-    """Put the files of a store in the place of what is in a session."""
+def _refused(url: str, error: Exception) -> StorageError:
+    return StorageError(
+        Code.STORAGE_UNWRITABLE,
+        f"{url} can't be written: {str(error).strip().splitlines()[0]}",
+        action="check the address, the bucket, and the credentials in AWS_* or GOOGLE_*; then start it again",
+    )
+
+
+async def _replace(there: Any, packed: Path) -> None:
+    """Put what is in a zipped store in the place of what is in a session."""
     from zarr.core.buffer import default_buffer_prototype
-    from zarr.storage import LocalStore
 
-    source = await LocalStore.open(store, read_only=True)
     await there.clear()
-    async for key in source.list():
-        value = await source.get(key, default_buffer_prototype())
-        assert value is not None
-        await there.set(key, value)
+    with zipfile.ZipFile(packed) as archive:
+        for name in sorted(
+            archive.namelist(), key=lambda name: not name.endswith("zarr.json")
+        ):  # arrays before their chunks
+            await there.set(name, default_buffer_prototype().buffer.from_bytes(archive.read(name)))
 
 
 def _storage(url: str) -> Any:
@@ -91,6 +84,8 @@ def _directory(path: Path) -> Any:
     """A repository in a directory, which holds nothing else; UsageError where it does."""
     import icechunk
 
+    if not path.exists():
+        path.mkdir(parents=True)  # its own attempt would end the program
     storage = icechunk.local_filesystem_storage(str(path))
     if (path.exists() and not path.is_dir()) or (
         path.is_dir() and any(path.iterdir()) and not icechunk.Repository.exists(storage)
@@ -117,11 +112,7 @@ def put(archive: Path, url: str) -> None:
     try:
         obstore.put(from_url(f"{urlsplit(url).scheme}://{bucket}", **options), key, archive)
     except (BaseError, OSError) as error:
-        raise StorageError(
-            Code.STORAGE_UNWRITABLE,
-            f"{url} can't be written: {str(error).strip().splitlines()[0]}",
-            action="check the address, the bucket, and the credentials in AWS_* or GOOGLE_*; then start it again",
-        ) from error
+        raise _refused(url, error) from error
 
 
 def _endpoint() -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from campaign.archive import index
-from campaign.archive.make import Told, threads
+from campaign.archive.copying import Told, threads
 from campaign.durable import sha256_of
 from campaign.errors import FormatError
 
@@ -46,51 +46,61 @@ class Check:
 def verify(root: Path, told: Told = lambda *_: None) -> Check:
     """Read every file of an archive again; UsageError where it is none, or was never finished."""
     root = root.absolute()
-    damaged: list[tuple[str, str]] = []
+    damaged: dict[str, str] = {}
     try:
         head = index.read_head(root)
     except FormatError as error:
-        damaged.append((index.HEAD, error.message))
+        damaged[index.HEAD] = error.message
         head = {}
-    known: set[str] = set()
+    known: dict[str, str] = {}
     files = size = 0
-    for path, found, wrong in _read(root, _lines(root, damaged)):
-        known.add(path)
+    for (path, digest), (found, wrong) in _read(root, _lines(root, damaged)):
+        known[path] = digest
         files, size = files + 1, size + found
         told(files, size)
-        if wrong and (head or path != index.HEAD):
-            damaged.append((path, wrong))
-    here = (
-        str(path.relative_to(root)) for path in root.rglob("*") if not path.name.startswith(".") and not path.is_dir()
-    )
-    unexpected = sorted(path for path in here if path not in known and path != index.SUMS)
+        if wrong:
+            damaged.setdefault(path, wrong)
+    if index.ROWS not in damaged:
+        damaged |= _disagreements(root, known)
+    here = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
+    unexpected = sorted(path for path in here if path not in known and path not in (index.SUMS, index.LOCK))
     return Check(
-        str(root), files, size, tuple(damaged), tuple(unexpected), finished=head.get("finished", True) is not None,
+        str(root), files, size, tuple(damaged.items()), tuple(unexpected), finished=head.get("finished", True) is not None,
         complete=bool(head.get("complete", False)),
     )  # fmt: skip
 
 
-def _lines(root: Path, damaged: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _lines(root: Path, damaged: dict[str, str]) -> Iterator[tuple[str, str]]:
     """The lines of the checksums, up to one that can't be read."""
     try:
         yield from index.read_sums(root)
     except FormatError as error:
-        damaged.append((index.SUMS, error.message))
+        damaged[index.SUMS] = error.message
 
 
-def _read(root: Path, lines: Iterator[tuple[str, str]]) -> Iterator[tuple[str, int, str]]:
-    """(path, bytes, what is wrong) of each file."""
+def _disagreements(root: Path, sums: dict[str, str]) -> dict[str, str]:
+    """Files of which the manifest and the checksums tell different things."""
+    try:
+        rows = {entry.path: entry.sha256 for entry in index.read_rows(root)}
+    except (FormatError, OSError, ValueError, KeyError) as error:
+        return {index.ROWS: f"it can't be read: {error}"}
+    differ = [path for path in {**rows, **sums} if path != index.ROWS and rows.get(path) != sums.get(path)]
+    return dict.fromkeys(differ, f"{index.ROWS} and {index.SUMS} say different things of it")
+
+
+def _read(root: Path, lines: Iterator[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], tuple[int, str]]]:
+    """((path, SHA-256 as written down), (bytes, what is wrong)) of each file."""
     with ThreadPoolExecutor(threads()) as pool:
         while some := list(islice(lines, TOGETHER)):
-            yield from pool.map(lambda line: _checked(root, *line), some)
+            yield from zip(some, pool.map(lambda line: _checked(root, *line), some), strict=True)
 
 
-def _checked(root: Path, path: str, digest: str) -> tuple[str, int, str]:
+def _checked(root: Path, path: str, digest: str) -> tuple[int, str]:
     try:
         size = (root / path).stat().st_size
         found = sha256_of(root / path)
     except FileNotFoundError:
-        return path, 0, "it is gone"
+        return 0, "it is gone"
     except OSError as error:
-        return path, 0, f"it can't be read: {error.strerror or error}"
-    return path, size, "" if found == digest else f"SHA-256 {found}, written down with {digest}; {size} bytes"
+        return 0, f"it can't be read: {error.strerror or error}"
+    return size, "" if found == digest else f"SHA-256 {found}, written down with {digest}; {size} bytes"

@@ -1,4 +1,4 @@
-"""Copies a campaign out, and goes on where an earlier copy stopped: what is there whole stays, what is not is copied again."""
+"""Copies a campaign out, and goes on where an earlier copy stopped."""
 
 from __future__ import annotations
 
@@ -6,61 +6,28 @@ import csv
 import grp
 import io
 import json
-import os
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from campaign import durable, manifest, opening
 from campaign.adapters import provenance
-from campaign.adapters.local import usable_cores
-from campaign.archive import contents, describe, elsewhere, index, zipped
-from campaign.archive.contents import Item, Part
-from campaign.archive.copying import Access, Pace, copy
+from campaign.adapters.lock import CampaignLock, holder
+from campaign.archive import contents, describe, index
+from campaign.archive.contents import Part
+from campaign.archive.copier import Archived, Asked, Copier
+from campaign.archive.copying import Access, Told
 from campaign.archive.index import Entry
 from campaign.core.model import Config
 from campaign.crashpoints import reach
-from campaign.errors import CampaignError, Code, FormatError, ProductError, StoppedError, UsageError
+from campaign.errors import CampaignError, Code, FormatError, LockedError, UsageError
 from campaign.layout import Layout
 
-Told = Callable[[int, int], None]
-"""Hears (files, bytes) so far."""
-
-THREADS_MAX = 32
-
-
-def threads() -> int:
-    """Enough to keep a parallel file system busy."""
-    return min(THREADS_MAX, 4 * usable_cores())
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """How it is copied."""
-
-    by: str = ""  # parameter whose values give the leading directories
-    group: str = ""  # that may read it
-    bytes_per_s: float | None = None
-    threads: int = field(default_factory=threads)
-    checksum: bool = False  # read what is there already, too
-
-
-@dataclass(slots=True)
-class Archived:
-    """What was done."""
-
-    directory: str
-    copied: int = 0  # files
-    copied_bytes: int = 0
-    kept: int = 0  # files that were there
-    spoilt: list[tuple[str, str]] = field(default_factory=list)  # (product, why it was not copied)
-    obsolete: list[str] = field(default_factory=list)  # files of an earlier copy that are not of the campaign any more
-    complete: bool = False  # whether every job has completed, and what it made is here
+logger = logging.getLogger("campaign")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +45,11 @@ class Outline:
 def outline(config: Config, destination: Path, asked: Asked) -> Outline:
     """What a copy would do, from names and sizes; UsageError where it would be refused."""
     layout, root = Layout(Path(config.directory)), _place(config, destination)
-    parts = contents.parts_of(layout.root, opening.opened)
     _refuse(root, layout, asked)
+    earlier = _earlier(root)
+    parts = contents.parts_of(layout.root, opening.opened, root, earlier)
     files = size = there = there_bytes = 0
-    for item in chain.from_iterable(contents.items(part, asked.by) for part in parts):
+    for item in chain.from_iterable(contents.items(part, asked.by, earlier) for part in parts):
         files, size = files + 1, size + item.size_bytes
         with suppress(OSError):
             if (root / item.path).stat().st_size == item.size_bytes:
@@ -92,168 +60,83 @@ def outline(config: Config, destination: Path, asked: Asked) -> Outline:
 def archive(config: Config, destination: Path, asked: Asked, told: Told = lambda *_: None) -> Archived:
     """Copy a campaign to `<destination>/<version>_<name>`, as far as it is committed now, also while it runs.
 
-    UsageError where it can't be put there, StoppedError where the campaign changed meanwhile, StorageError or OSError where
-    the file system refuses: started again, it goes on.
+    UsageError where it can't be put there, LockedError where another copy is under way, StoppedError where the campaign changed
+    meanwhile, StorageError or OSError where the file system refuses: started again, it goes on.
     """
     layout, root = Layout(Path(config.directory)), _place(config, destination)
     _refuse(root, layout, asked)
     access = Access(_gid(asked.group))
-    parts = contents.parts_of(layout.root, opening.opened)
-    try:
-        access.make_directory(root, root)
-        access.grant_directory(root)
-    except PermissionError as error:
-        raise UsageError(
-            Code.STORAGE_UNWRITABLE, f"{root} can't be made, or given to {asked.group or 'you'}: {error.strerror}",
-            action="name another place, or a group that you belong to (id -Gn)",
-        ) from error  # fmt: skip
-    earlier = _paths_of(root)
-    known = manifest.read(layout)
+    _make(root, access, asked)
+    with _alone(root, access):
+        return _copied(config, layout, root, asked, access, told)
+
+
+def _copied(config: Config, layout: Layout, root: Path, asked: Asked, access: Access, told: Told) -> Archived:
+    known, earlier = manifest.read(layout), _earlier(root)
+    parts = contents.parts_of(layout.root, opening.opened, root, earlier)
+    _refuse_other_records(layout, root, parts, earlier)
+    copier = Copier(layout.root, root, asked, access, told, earlier)
+    copier.sweep()
     index.write_head(root, {"campaign": layout.root.name, "begun": known["created"], "by": asked.by, "finished": None})
     writer = index.Writer(root, [parameter.name for parameter in parts[0].plan.grid.parameters])
-    copier = _Copier(layout.root, root, asked, access, told)
-    for entry in chain(copier.bring(_everything(parts, asked.by)), copier.datasets(parts)):
+    seen: set[str] = set()
+    wanted = chain.from_iterable(contents.items(part, asked.by, earlier) for part in parts)
+    for entry in chain(copier.bring(wanted), copier.datasets(parts), copier.lasting(seen)):
         writer.add(entry)
-        earlier.discard(entry.path)
+        seen.add(entry.path)
     copier.settle()
     done = copier.done
+    done.spoilt += [(path, why) for part in parts for path, why in part.damaged.items()]
     done.complete = not done.spoilt and not any(True for part in parts for _ in part.lacking)
-    head = _head(layout, known, parts, asked, done)
-    for entry in _described(root, head | copier.size, known, parts, config, access):
+    head = _head(layout, known, parts, asked, done) | {"files": copier.files, "bytes": copier.size_bytes}
+    for entry in _described(root, head, known, parts, config, access):
         writer.add(entry)
     reach("archive.described")
     writer.close()
     for name in (index.ROWS, index.SUMS):
         access.grant_file(root / name)
     durable.fsync_directory(root)
-    done.obsolete = sorted(path for path in earlier - index.OWN if (root / path).exists())
     _remember(layout, root, head)
     return done
 
 
-def _everything(parts: list[Part], by: str) -> Iterator[Item]:
-    return chain.from_iterable(contents.items(part, by) for part in parts)
+def _refuse_other_records(layout: Layout, root: Path, parts: list[Part], earlier: Mapping[str, Entry]) -> None:
+    """UsageError where a batch, which never changes, is another one in the archive: two campaigns came of one."""
+    for item in chain.from_iterable(contents.records(part, earlier) for part in parts):
+        known = earlier.get(item.path)
+        if known is not None and item.sha256 is None and durable.sha256_of(layout.root / item.source) != known.sha256:
+            raise UsageError(
+                Code.CAMPAIGN_EXISTS, f"{root / item.path} holds other records: the campaign in {layout.root} has gone another way than the one that was copied there",
+                action="name another place",
+            )  # fmt: skip
 
 
-class _Copier:
-    """Brings files from a campaign to an archive, some at a time, in order."""
+def _make(root: Path, access: Access, asked: Asked) -> None:
+    try:
+        access.make_directory(root, root)
+    except PermissionError as error:
+        raise UsageError(
+            Code.STORAGE_UNWRITABLE, f"{root} can't be made, or given to {asked.group or 'you'}: {error.strerror}",
+            action="name another place, or a group that you belong to (id -Gn)",
+        ) from error  # fmt: skip
 
-    def __init__(self, campaign: Path, root: Path, asked: Asked, access: Access, told: Told) -> None:
-        self.done = Archived(str(root))
-        self._campaign, self._root, self._asked, self._access, self._told = campaign, root, asked, access, told
-        self._elsewhere = elsewhere.copies(Layout(campaign))
-        self._pace = Pace(asked.bytes_per_s)
-        self._directories: set[Path] = {root}
-        self._files = self._bytes = 0
 
-    @property
-    def size(self) -> dict[str, int]:
-        """How much the archive holds."""
-        return {"files": self._files, "bytes": self._bytes}
-
-    def bring(self, items: Iterator[Item]) -> Iterator[Entry]:
-        """What is in the archive of these items, in their order; what is spoilt is left out and noted."""
-        pool = ThreadPoolExecutor(self._asked.threads)
-        under_way: deque[tuple[Item, Future[tuple[str, bool]]]] = deque()
-        try:
-            for item in items:
-                under_way.append((item, pool.submit(self._bring, item)))
-                if len(under_way) > 8 * self._asked.threads:
-                    yield from self._taken(*under_way.popleft())
-            while under_way:
-                yield from self._taken(*under_way.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _taken(self, item: Item, future: Future[tuple[str, bool]]) -> Iterator[Entry]:
-        try:
-            digest, copied = future.result()
-        except (ProductError, FileNotFoundError) as error:
-            if item.kind == "metadata":
-                raise StoppedError(
-                    Code.CONFIG_CHANGED, f"{self._campaign / item.source} changed while the campaign was copied",
-                    action="start it again: what is copied stays",
-                ) from error  # fmt: skip
-            if item.kind == "product":
-                why = error.message if isinstance(error, ProductError) else "it is gone from the campaign"
-                self.done.spoilt.append((item.source, why))
-            return
-        path = self._root / item.path
-        yield self._counted(
-            Entry(
-                item.path, path.stat().st_size, digest, item.kind, item.source, item.job, item.point, item.task_fingerprint
-            ),
-            copied=copied,
-        )  # fmt: skip
-
-    def _counted(self, entry: Entry, *, copied: bool) -> Entry:
-        self._files, self._bytes = self._files + 1, self._bytes + entry.size_bytes
-        if copied:
-            self.done.copied, self.done.copied_bytes = self.done.copied + 1, self.done.copied_bytes + entry.size_bytes
-        else:
-            self.done.kept += 1
-        self._told(self._files, self._bytes)
-        return entry
-
-    def _bring(self, item: Item) -> tuple[str, bool]:
-        """(SHA-256, whether it had to be copied) of one file that is in the archive now."""
-        source, target = self._campaign / item.source, self._root / item.path
-        if item.source in self._elsewhere and not source.exists():
-            source = Path(self._elsewhere[item.source])
-        digest = self._there(item, source, target)
-        if digest is not None:
-            return digest, False
-        self._make(target.parent)
-        return copy(source, target, item.sha256, self._pace, self._access), True
-
-    def _make(self, directory: Path) -> None:
-        if directory not in self._directories:
-            self._access.make_directory(directory, self._root)
-            self._directories.add(directory)
-
-    def _there(self, item: Item, source: Path, target: Path) -> str | None:
-        """The SHA-256 of what is in the archive already, if it is what belongs there."""
-        try:
-            there = target.stat()
-        except FileNotFoundError:
-            return None
-        if there.st_size != item.size_bytes:
-            return None
-        wanted = item.sha256 or durable.sha256_of(source)
-        with suppress(FileNotFoundError):  # a product that is gone from the campaign may be whole here
-            if not self._asked.checksum and there.st_mtime_ns == source.stat().st_mtime_ns:
-                return wanted
-        return wanted if durable.sha256_of(target) == wanted else None
-
-    def datasets(self, parts: list[Part]) -> Iterator[Entry]:
-        """The datasets of all parts, a file each."""
-        for part in parts:
-            for store in contents.stores(part):
-                name = f"{part.prefix}{store.name}{zipped.SUFFIX}"
-                digest, copied = self._pack(store, self._root / name)
-                source = f"{part.prefix}{store.name}"
-                yield self._counted(
-                    Entry(name, (self._root / name).stat().st_size, digest, "dataset", source), copied=copied
-                )
-
-    def _pack(self, store: Path, target: Path) -> tuple[str, bool]:
-        self._make(target.parent)
-        scratch = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            zipped.write(store, scratch)
-            digest = durable.sha256_of(scratch)
-            if target.exists() and durable.sha256_of(target) == digest:
-                return digest, False
-            self._access.grant_file(scratch)
-            scratch.replace(target)
-        finally:
-            scratch.unlink(missing_ok=True)
-        return digest, True
-
-    def settle(self) -> None:
-        """Make all names durable."""
-        with ThreadPoolExecutor(self._asked.threads) as pool:
-            list(pool.map(durable.fsync_directory, self._directories))
+@contextmanager
+def _alone(root: Path, access: Access) -> Iterator[None]:
+    """Nobody else copies there meanwhile."""
+    try:
+        lock = CampaignLock(root, index.LOCK)
+    except LockedError:
+        who = holder(root, index.LOCK) or {}
+        raise LockedError(
+            Code.CAMPAIGN_LOCKED, f"process {who.get('pid', '?')} on {who.get('host', '?')} copies to {root} since {who.get('since', '?')}",
+            action="wait for it",
+        ) from None  # fmt: skip
+    try:
+        access.grant_file(root / index.LOCK)
+        yield
+    finally:
+        lock.release()
 
 
 def _place(config: Config, destination: Path) -> Path:
@@ -269,15 +152,14 @@ def _refuse(root: Path, layout: Layout, asked: Asked) -> None:
             Code.CONFIG_INVALID, f"{root} and the campaign in {layout.root} lie in each other",
             action="name a directory elsewhere",
         )  # fmt: skip
-    if not root.exists() or not any(root.iterdir()):
+    if not root.exists() or all(path.name == index.LOCK for path in root.iterdir()):
         return
     if not (root / index.HEAD).exists():
         raise UsageError(
             Code.CAMPAIGN_EXISTS, f"{root} exists and is no archive", action="name another place, or move it away"
         )
-    try:
-        head = index.read_head(root)
-    except FormatError:
+    head = _trusted_head(root)
+    if head is None:
         return  # it is written anew
     if head["begun"] != known["created"]:
         raise UsageError(
@@ -287,8 +169,19 @@ def _refuse(root: Path, layout: Layout, asked: Asked) -> None:
     if head["by"] != asked.by:
         raise UsageError(
             Code.CONFIG_CHANGED, f"{root} is laid out {_order(head['by'])}, not {_order(asked.by)}",
-            action=f"go on with --by {head['by'] or 'name'}, or name another place",
+            action=f"go on with --by {head['by']}, or name another place" if head["by"] else "leave --by out, or name another place",
         )  # fmt: skip
+
+
+def _trusted_head(root: Path) -> dict[str, Any] | None:
+    """What an archive says of itself; None where that is not what was written."""
+    try:
+        head = index.read_head(root)
+        sums = dict(index.read_sums(root)) if head["finished"] is not None else {}
+    except FormatError:
+        return None
+    known = sums.get(index.HEAD)
+    return head if known is None or known == durable.sha256_of(root / index.HEAD) else None
 
 
 def _order(by: str) -> str:
@@ -306,20 +199,21 @@ def _gid(group: str) -> int | None:
         ) from None
 
 
-def _paths_of(root: Path) -> set[str]:
-    """The files that an earlier copy tells of."""
+def _earlier(root: Path) -> dict[str, Entry]:
+    """The files that an earlier copy tells of: from a manifest that is what was written, or else nothing."""
     try:
-        return {path for path, _ in index.read_sums(root)}
-    except CampaignError:
-        return set()
+        if dict(index.read_sums(root)).get(index.ROWS) == durable.sha256_of(root / index.ROWS):
+            return {entry.path: entry for entry in index.read_rows(root)}
+    except (CampaignError, OSError):
+        pass
+    return {}
 
 
 def _head(layout: Layout, known: Any, parts: list[Part], asked: Asked, done: Archived) -> dict[str, Any]:
-    whole = contents.completed_members(parts[0])
     return {
         "campaign": layout.root.name, "name": known["name"], "version": known["version"], "begun": known["created"], "by": asked.by,
-        "complete": done.complete, "jobs": parts[0].plan.size, "counts": contents.counts(parts[0]), "members": list(whole),
-        "stages": {part.prefix.rstrip("/"): contents.counts(part) for part in parts[1:]}, "not_copied": len(done.spoilt),
+        "complete": done.complete, "jobs": parts[0].plan.size, "counts": parts[0].counts, "members": list(parts[0].members),
+        "stages": {part.prefix.rstrip("/"): part.counts for part in parts[1:]}, "not_copied": len(done.spoilt),
         "plan_fingerprint": known["plan_fingerprint"], "finished": provenance.now(), "copied_by": provenance.machine(),
     }  # fmt: skip
 
@@ -358,16 +252,19 @@ def _lacking(parts: list[Part]) -> str:
 
 
 def _remember(layout: Layout, root: Path, head: dict[str, Any]) -> None:
-    """Note in the campaign where it was copied to."""
+    """Note in the campaign where it was copied to, if it is ours to write to."""
     entry = {"directory": str(root), **{key: head[key] for key in ("finished", "complete", "copied_by")}}
     others = [known for known in archives_of(layout) if known["directory"] != str(root)]
-    durable.write_json(layout.archives, [*others, entry])
+    try:
+        durable.write_json(layout.archives, [*others, entry])
+    except OSError as error:
+        logger.warning("%s does not say that it was copied to %s: %s", layout.root, root, error.strerror)
 
 
 def archives_of(layout: Layout) -> list[dict[str, Any]]:
     """Where a campaign was copied to, and when."""
     try:
-        found: list[dict[str, Any]] = json.loads((layout.archives).read_text())
-    except (FileNotFoundError, ValueError):
+        found: list[dict[str, Any]] = json.loads(layout.archives.read_text())
+    except (OSError, ValueError):
         return []
     return found

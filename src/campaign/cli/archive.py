@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EPILOG = """Each file is hashed while it is read and again where it arrived, and has its name only when both agree; products are compared with
 what was recorded when they were made. The archive is DEST/<version>_<name>: products, records, metadata, reports, logs, the dataset
 as one file, manifest.csv, SHA256SUMS, README.md and RO-Crate metadata. The section `archive` of the YAML gives defaults.
-exit codes: 0 whole; 6 a product is spoilt or gone, or the archive is damaged; 3 stopped: the same command goes on
+exit codes: 0 everything that is committed is there, or as it was written; 6 something is spoilt, gone or damaged; 3 stopped: the same command goes on
 examples:
   campaign archive campaigns/v1.0_mocks /archive/desi --dry-run
   campaign archive campaigns/v1.0_mocks /archive/desi --by redshift --group desi --limit "500 MB"
@@ -57,7 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def command(arguments: argparse.Namespace) -> int:
     """`campaign archive`."""
     if arguments.verify:
-        if arguments.destination is not None:
+        others = (arguments.destination, arguments.by, arguments.group, arguments.limit, arguments.threads)
+        if any(value is not None for value in others) or arguments.checksum or arguments.dry_run:
             raise UsageError(
                 Code.CONFIG_INVALID, "--verify takes an archive alone", action="campaign archive --verify ARCHIVE"
             )
@@ -75,7 +76,7 @@ def command(arguments: argparse.Namespace) -> int:
 
 def _asked(config: Config, arguments: argparse.Namespace) -> Asked:
     from campaign.archive import Asked
-    from campaign.archive.make import threads
+    from campaign.archive.copying import threads
 
     known = config.archiving
     by = known.by if arguments.by is None else arguments.by
@@ -121,13 +122,15 @@ def _words(done: Archived, arguments: argparse.Namespace) -> list[str]:
     if len(done.spoilt) > SHOWN:
         told.append(f"  and {len(done.spoilt) - SHOWN} more")
     if done.spoilt:
-        told.append(f"next: campaign verify {arguments.campaign} --requeue, campaign run, then this command again")
+        told.append(
+            f"next: campaign audit {arguments.campaign} tells more; what is lost is made again by verify --requeue and run; then this command again"
+        )
     elif not done.complete:
         told.append(
             "incomplete: INCOMPLETE.csv lists the jobs without a result; once they are there, the same command adds them"
         )
-    if done.obsolete:
-        told.append(f"{len(done.obsolete)} files there are not of the campaign any more, such as {done.obsolete[0]}")
+    if done.lasting:
+        told.append(f"{done.lasting} files stay there that the campaign has no more")
     return told
 
 

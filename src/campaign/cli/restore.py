@@ -11,6 +11,7 @@ from campaign.adapters.terminal import counting
 from campaign.cli.sizes import rate
 from campaign.core.words import size
 from campaign.errors import UsageError
+from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
 
 EPILOG = """The campaign is BASE/<version>_<name>. Killed and started again, the same command goes on.
@@ -54,11 +55,12 @@ def command(arguments: argparse.Namespace) -> int:
 def _index(directory: Path) -> list[str]:
     """Make ledger and dataset of a campaign and of its stages from what is committed; why that could not be."""
     from campaign.examine import consolidate
+    from campaign.manifest import stages_of
 
     refused = []
-    for place in [directory, *sorted(path.parents[1] for path in directory.glob("stages/*/metadata/manifest.json"))]:
+    for place in [Layout(directory), *stages_of(Layout(directory))]:
         try:
-            consolidate(place)
+            consolidate(place.root)
         except UsageError as error:  # such as a generator that is not installed here
-            refused.append(f"{place}: {error.message}")
+            refused.append(f"{place.root}: {error.message}")
     return refused

@@ -12,7 +12,7 @@ from campaign.outcome import EXIT_DONE
 if TYPE_CHECKING:
     from campaign.versions import Version
 
-EPILOG = """Archives are versions like any other. campaign compare tells whether what two of them hold differs.
+EPILOG = """Archives are versions like any other. campaign compare tells whether what two campaigns hold differs.
 examples:
   campaign versions campaigns
   campaign versions /archive/desi --name mocks"""
