@@ -4,16 +4,18 @@
 # make torture      40,000 jobs under kill -9, for most of an hour
 # make reliability  the table of faults in docs/reliability.md, made of the tests that passed
 # make pictures     the pictures of README and docs, from a run that is looked at; needs Chromium
+# make docs         the documentation as a site, in build/site
+# make wheels       the wheel, installed into a fresh environment of each Python, where it runs the quickstart
 # make bench        docs/performance.md, measured on this machine; takes about an hour
 
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed-galaxies
-TESTABLE = $(VENV)/.installed-galaxies-mpi-test
+TESTABLE = $(VENV)/.installed-galaxies-mpi-docs-test
 OTHER_PYTHONS ?= 3.12 3.13
 
 .DEFAULT_GOAL = help
-.PHONY: help pictures quickstart test check fast programs mpio others bench torture reliability schema clean
+.PHONY: docs wheels reference help pictures quickstart test check fast programs mpio others bench torture reliability schema clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -22,18 +24,18 @@ $(READY): pyproject.toml
 	@.ci/setup $(VENV) galaxies
 
 $(TESTABLE): pyproject.toml
-	@.ci/setup $(VENV) galaxies,mpi,test
+	@.ci/setup $(VENV) galaxies,mpi,docs,test
 
 quickstart: $(READY)
 	$(BIN)/python -m campaign.run configs/quickstart.yaml
 
-# The tests on a cluster mostly wait, so they run beside the others.
+# Slow tests mostly wait, so they run beside the others; so does the wheel on each Python.
 test: check programs
-	@$(BIN)/python -m pytest -m slurm > .slurm.log 2>&1 & slurm=$$!; code=0; \
-	$(BIN)/python -m pytest -m "not slurm" --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
+	@$(BIN)/python -m pytest -m "slow or slurm" > .slow.log 2>&1 & slow=$$!; code=0; \
+	$(BIN)/python -m pytest -m "not slow and not slurm" --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
 		--cov-report=term --cov-fail-under=95 || code=1; \
-	wait $$slurm || code=1; cat .slurm.log; exit $$code
-	@$(MAKE) --no-print-directory others
+	$(MAKE) --no-print-directory wheels others || code=1; \
+	wait $$slow || code=1; cat .slow.log; exit $$code
 
 check: $(TESTABLE)
 	$(BIN)/ruff check
@@ -60,6 +62,15 @@ others:
 			echo "skipped: Python $$version is not installed"; \
 		fi; \
 	done
+
+docs: $(TESTABLE)
+	$(BIN)/mkdocs build --strict
+
+reference: $(TESTABLE)
+	$(BIN)/python docs/reference.py
+
+wheels: $(TESTABLE)
+	@.ci/wheels $(BIN)/python $(OTHER_PYTHONS)
 
 bench: $(TESTABLE) programs
 	$(BIN)/python benchmarks/performance.py

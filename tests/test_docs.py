@@ -7,14 +7,19 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import xarray as xr
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from ruamel.yaml import YAML
 
+from campaign import outcome
 from campaign.cli import VERBS
 from campaign.config.schema import Document
+from campaign.errors import Code
 from tests.conftest import load
 from tests.registry.postgres import installed
 
@@ -49,6 +54,96 @@ def test_links_lead_somewhere():
             path = document.parent / target if target else document
             assert path.exists(), f"{document.name}: {target}"
             assert not anchor or anchor in anchors(path), f"{document.name}: {target}#{anchor}"
+
+
+def test_every_code_is_documented():
+    page = (REPOSITORY / "docs" / "codes.md").read_text()
+    assert set(re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", page, re.MULTILINE)) == {str(code) for code in Code}
+    exits = {
+        name: value for name, value in vars(outcome).items() if name.startswith("EXIT_") and isinstance(value, int)
+    }
+    assert {int(code) for code in re.findall(r"^\| (\d) \|", page, re.MULTILINE)} == set(exits.values())
+
+
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="each Python formats help in its own way")
+def test_what_is_made_of_the_parser_is_current(monkeypatch):
+    pytest.importorskip("shtab")
+    pytest.importorskip("argparse_manpage")
+    monkeypatch.syspath_prepend(REPOSITORY / "docs")
+    monkeypatch.setenv("COLUMNS", "100")
+    for path, text in importlib.import_module("reference").everything().items():
+        assert path.read_text() == text, f"{path.name} is not current: make reference"
+
+
+def test_shells_complete_what_there_is(tmp_path):
+    script = 'eval "$($0 -m campaign completion bash)"; COMP_WORDS=(campaign arch); COMP_CWORD=1; _shtab_campaign; echo ${COMPREPLY[@]}'
+    done = subprocess.run(["bash", "-c", script, sys.executable], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["archive"]
+
+
+@pytest.mark.slow
+def test_the_site_can_be_built(tmp_path):
+    pytest.importorskip("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path], cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    shown = (tmp_path / "python" / "index.html").read_text()
+    assert "monitor_progress" in shown
+    assert "Hartlap" in shown
+
+
+PERMISSIVE = re.compile(
+    r"BSD|LGPL|MIT|Apache|ISC|PSF|Python Software Foundation|MPL|Mozilla|Unlicense|0BSD|Zlib|CC0|HPND|MPICH|Redistribution and use in source|Permission is hereby granted",
+    re.IGNORECASE,
+)
+"""Licences under which a program that depends on it may itself be given away under BSD."""
+
+
+def test_every_dependency_has_a_licence_that_fits():
+    """Of the program and its extras, and of what these need in turn, as far as it is installed here; what does not is named in the docs."""
+    found, left = (
+        {},
+        {
+            ("campaign", extra)
+            for extra in ("", "galaxies", "mpi", "analysis", "registry", "publish", "designs", "parquet", "optuna")
+        },
+    )
+    seen = set()
+    while left:
+        name, extra = left.pop()
+        seen.add((name, extra))
+        try:
+            told = metadata.distribution(name)
+        except metadata.PackageNotFoundError:
+            continue
+        found[canonicalize_name(name)] = told
+        for text in told.requires or ():
+            need = Requirement(text)
+            if need.marker is None or need.marker.evaluate({"extra": extra}):
+                left |= {(need.name, one) for one in (need.extras or {""})} - seen
+    assert len(found) > 50
+    others = {name for name, told in found.items() if not PERMISSIVE.search(licence_of(told))}
+    named = set(re.findall(r"`([a-z0-9-]+)` \(GPL", (REPOSITORY / "docs" / "versions.md").read_text()))
+    assert others == named & found.keys()
+    assert not named & {
+        canonicalize_name(Requirement(text).name) for text in metadata.requires("campaign") if "extra" not in text
+    }
+
+
+def licence_of(package):
+    """What its metadata say, or else the beginnings of the licences that it brings."""
+    told = package.metadata
+    classifiers = [line for line in told.get_all("Classifier") or () if line.startswith("License ::")]
+    said = " ".join([told.get("License-Expression") or "", (told.get("License") or "")[:200], *classifiers])
+    brought = [
+        file.locate() for file in package.files or () if re.search(r"licen[cs]e|copying", file.name, re.IGNORECASE)
+    ]
+    return (
+        said
+        if said.strip()
+        else " ".join(path.read_text(errors="replace")[:2000] for path in brought if path.is_file())
+    )
 
 
 def test_the_page_of_figures_is_made_of_the_results(monkeypatch):
