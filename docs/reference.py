@@ -18,9 +18,7 @@ HERE = Path(__file__).parent
 CLI = HERE.parent / "src" / "campaign" / "cli"
 OPENING = """# The command line
 
-    campaign VERB ...
-
-Made by `make reference` of what `campaign VERB --help` says. `python -m campaign` is the same, `python -m campaign.run` is `campaign run`. What reports also does so as JSON (`--json`), what spends or removes
+`campaign VERB ...`, made by `make reference` of what `campaign VERB --help` says. `python -m campaign` is the same, `python -m campaign.run` is `campaign run`. What reports also does so as JSON (`--json`), what spends or removes
 also tells before it does (`--dry-run`, or without `--remove`). [Exit codes](codes.md).
 
 ## Completion
@@ -51,7 +49,7 @@ def _verbs(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser
 
 def page(parser: argparse.ArgumentParser) -> str:
     """docs/cli.md."""
-    told = [OPENING.replace("\n    campaign VERB ...\n", "\n```text\ncampaign VERB ...\n```\n")]
+    told = [OPENING]
     for verb, sub in _verbs(parser).items():
         told += [f"## campaign {verb}", "", "```text", sub.format_help().strip(), "```", ""]
     return "\n".join(told)

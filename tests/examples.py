@@ -78,8 +78,8 @@ def merged(one, other):
 class World:
     """Where the examples of a page run."""
 
-    def __init__(self, page, directory):
-        self.page, self.directory = page, directory
+    def __init__(self, page, directory, between=lambda: None):
+        self.page, self.directory, self._between = page, directory, between
         own = WORLDS / page.stem
         if own.is_dir():
             shutil.copytree(own, directory, dirs_exist_ok=True)
@@ -114,6 +114,7 @@ class World:
             copy = self.directory.parent / f"{self.directory.name}_{block.line}_{number}"
             shutil.copytree(self.directory, copy, symlinks=True)
             self.shell(line, copy, f"{where}: {line}")
+            self._between()  # nothing of a line is at work when its directory goes
             shutil.rmtree(copy)
 
     def python(self, block):
@@ -134,6 +135,7 @@ class World:
             "HOME": str(directory),
             "ARCHIVE": str(directory / "elsewhere"),
         }
+        environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
         environment["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), environment.get("PYTHONPATH", "")])
         done = subprocess.run(
             ["bash", "-c", PRELUDE + text], cwd=directory, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -38,7 +38,7 @@ def test_the_readme_s_configuration_is_valid(tmp_path):
 
 
 def test_the_readme_s_verbs_exist():
-    verbs = set(re.findall(r"^    campaign (\w+) ", (REPOSITORY / "README.md").read_text(), re.MULTILINE))
+    verbs = set(re.findall(r"^campaign (\w+) ", (REPOSITORY / "README.md").read_text(), re.MULTILINE))
     assert verbs
     assert verbs <= set(VERBS)
 
@@ -202,7 +202,7 @@ def test_what_the_slurm_page_shows_is_valid(tmp_path):
         assert load(path).slurm
     exec(blocks("docs/slurm.md", "python")[0], {})  # our own document
     words = re.findall(
-        r"^    campaign submit my.yaml (--\w[\w-]*)", (REPOSITORY / "docs/slurm.md").read_text(), re.MULTILINE
+        r"^campaign submit my.yaml (--\w[\w-]*)", (REPOSITORY / "docs/slurm.md").read_text(), re.MULTILINE
     )
     shown = subprocess.run(
         [sys.executable, "-m", "campaign", "submit", "--help"], capture_output=True, text=True, check=True

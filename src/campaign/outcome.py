@@ -16,7 +16,7 @@ EXIT_CODES = """exit codes:
   3  stopped with work left; the same command goes on
   4  finished; some jobs failed, timed out or lack their input
   5  another coordinator holds the campaign
-  6  audit, verify, reproduce or track found a difference"""
+  6  audit, verify, archive and their kin found something"""
 
 
 @dataclass(frozen=True, slots=True)

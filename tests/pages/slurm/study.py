@@ -1,0 +1,2 @@
+def mock(realization, redshift):
+    return float(realization)
