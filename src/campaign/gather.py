@@ -372,11 +372,6 @@ class Gatherer:
     def _state(self, job: int) -> State:
         return State(self.table.state[job])
 
-    def _speaks(self, record: Record) -> bool:
-        """Whether a replayed record is the one that decided its job's row."""
-        row = self.table.row(record.job)
-        return (record.attempt, record.batch) == (row.attempt, row.batch)
-
     def _replay(self, numbers: Sequence[int]) -> int:
         """Write committed batches into the dataset; returns how many could not be read, which are set aside."""
         damaged = 0
@@ -388,7 +383,7 @@ class Gatherer:
                 self._artifacts.set_aside(self._artifacts.path(number), str(error))
                 damaged += 1
                 continue
-            self._speakers |= {r.job: r for r in self._plan.own(records) if self._speaks(r)}
+            self._speakers |= {r.job: r for r in self._plan.own(records) if self.table.stands_by(r)}
             if len(self._speakers) > SPEAKERS_KEPT:
                 self._write_speakers()
         self._write_speakers()

@@ -9,7 +9,7 @@ from typing import NewType
 
 from campaign import opening, retries, submit
 from campaign.assemble import PROVISIONED, find_place
-from campaign.core.lifecycle import estimate
+from campaign.core.lifecycle import FAILED, estimate
 from campaign.core.model import State
 from campaign.errors import CampaignError, ConfigError, Problem
 from campaign.layout import Layout
@@ -17,8 +17,6 @@ from campaign.status import read_measured_cost, read_status
 
 CampaignID = NewType("CampaignID", str)
 """Names a campaign: the absolute path of its directory."""
-
-FAILED = (State.FAILED, State.TIMEOUT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ class CampaignManager:
         directory, settings = Path(campaign_id), (*self._settings, f"execution.max_retries={max_attempts - 1}")
         config, generator = opening.read_config(directory, settings)
         submit.refuse_second(Layout(directory))
-        names = retries.requeue(config, generator, retries.Chosen(FAILED))
+        names = retries.requeue(config, generator, retries.Chosen(tuple(FAILED)))
         if not names:
             return RetryReport(campaign_id, (), "")
         _, job = self._submit(directory, settings)

@@ -52,6 +52,5 @@ class Meanings:
                 lacking = tuple(name for name in self._digests if name not in record.measurements)
                 if not lacking or record.outcome is not Outcome.COMPLETED:
                     continue
-                row = table.row(record.job)
-                if (record.attempt, record.batch) == (row.attempt, row.batch):
+                if table.stands_by(record):
                     yield self.declared(record), lacking

@@ -15,8 +15,7 @@ from campaign.analyse.audit import failures_of
 from campaign.analyse.report import Account, Rate, account, job_table
 from campaign.analyse.results import open_results
 from campaign.analyse.triage import grouped, retry_command, what
-from campaign.core.lifecycle import JobTable
-from campaign.core.model import State
+from campaign.core.lifecycle import UNMET, JobTable
 from campaign.errors import FormatError
 from campaign.layout import Layout
 from campaign.plan import Plan
@@ -46,7 +45,7 @@ def _chart(rate: Rate) -> dict[str, Any]:
 
 
 def _failed(told: Account) -> int:
-    return told.counts[State.FAILED] + told.counts[State.TIMEOUT] + told.counts[State.MISSING_INPUT]
+    return sum(told.counts[state] for state in UNMET)
 
 
 def _groups(plan: Plan, layout: Layout, table: JobTable) -> tuple[list[dict[str, Any]], int]:

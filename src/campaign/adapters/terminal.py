@@ -18,7 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from campaign.adapters.tiles import LABEL_MAX, SIGNS, map_of
-from campaign.core.model import Axis, State
+from campaign.core.lifecycle import TERMINAL
+from campaign.core.model import Axis
 from campaign.core.words import duration, failure_line, size
 from campaign.ports import Look, Progress, Scene
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 REFRESH_S = 0.5
 LINE_INTERVAL_S, LATER_INTERVAL_S = 30.0, 300.0
 BEGINNING_S = 600.0
-ENDED = (State.COMPLETED, State.FAILED, State.TIMEOUT, State.MISSING_INPUT, State.CANCELLED)
 SHARE = 0.01
 """Most of one core that the live view takes: where a redraw costs more, it happens more seldom."""
 
@@ -39,7 +39,7 @@ TROUBLES_SHOWN = 4
 
 def ended(progress: Progress) -> int:
     """Jobs in a terminal state."""
-    return sum(progress.counts[state] for state in ENDED)
+    return sum(progress.counts[state] for state in TERMINAL)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from rich.text import Text
 
 from campaign.core.model import Axis, Scalar, State
-from campaign.core.mosaic import Mosaic, mosaic
+from campaign.core.mosaic import Mosaic, overview
+from campaign.core.words import value_words
 
 SIGNS = {
     State.PENDING: (".", "bright_black"),
@@ -27,12 +28,8 @@ LABEL_MAX = 16
 
 def map_of(states: npt.NDArray[np.int8], axes: Sequence[Axis], height: int, width: int) -> Text:
     """The states over the two longest axes of a design, the longest of them across."""
-    longest = sorted(range(len(axes)), key=lambda n: -len(axes[n].values))
-    shape = [len(axis.values) for axis in axes]
-    if len(longest) == 1:
-        return as_text(mosaic(states, (1, *shape), (0, 1), height, width), Axis("", ("",)), axes[0])
-    across, down = longest[:2]
-    return as_text(mosaic(states, shape, (down, across), height, width), axes[down], axes[across])
+    picture, down, across = overview(states, [len(axis.values) for axis in axes], height, width)
+    return as_text(picture, Axis("", ("",)) if down is None else axes[down], axes[across])
 
 
 def as_text(picture: Mosaic, down: Axis, across: Axis | None) -> Text:
@@ -62,5 +59,5 @@ def _label(values: Sequence[Scalar], row: range) -> str:
 
 
 def _short(value: Scalar) -> str:
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    text = value_words(value)
     return text if len(text) <= LABEL_MAX else text[: LABEL_MAX - 1] + "~"

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import xarray
 
 from campaign.analyse import moments, resampling
-from campaign.analyse.labels import value_at, word
+from campaign.analyse.labels import value_at
 from campaign.analyse.selection import threshold
 from campaign.core.model import State
+from campaign.core.words import value_words
 from campaign.errors import Code, UsageError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class CampaignAccessor:
             flat = values.expand_dims({moments.BIN: 1}, axis=-1)
         lost = [coord for coord in flat.coords if moments.BIN in flat[coord].dims]
         labels = [
-            ", ".join(f"{dim}={word(value_at(flat[dim], n))}" for dim in inner)
+            ", ".join(f"{dim}={value_words(value_at(flat[dim], n))}" for dim in inner)
             for n in range(flat.sizes[moments.BIN])
         ] if inner else [""]  # fmt: skip
         flat = flat.drop_vars(lost).transpose(..., moments.BIN)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from campaign.core.lifecycle import JobTable
+from campaign.core.lifecycle import UNMET, JobTable
 from campaign.core.model import Product, Record, State
 from campaign.errors import FormatError
 from campaign.plan import Plan, States
@@ -89,7 +89,13 @@ def read_truth(plan: Plan, artifacts: Artifacts) -> Truth:
     return truth
 
 
-FAILED = frozenset({State.FAILED, State.TIMEOUT, State.MISSING_INPUT})
+def batches_of(plan: Plan, artifacts: Artifacts, numbers: Iterable[int] | None = None) -> Iterator[Sequence[Record]]:
+    """The records of this plan in some artifacts, or in all; what can't be trusted is stepped over."""
+    for number in artifacts.numbers() if numbers is None else numbers:
+        try:
+            yield plan.own(artifacts.read(number).records)
+        except FormatError:
+            continue
 
 
 def products_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[tuple[int, Product]]:
@@ -101,23 +107,16 @@ def products_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[t
 
 def failures_of(plan: Plan, artifacts: Artifacts, table: JobTable) -> Iterator[Record]:
     """The record by which each job that has failed, timed out or lacks its input is so; reads only the batches that hold them."""
-    concerned = set(np.unique(table.batch[np.isin(table.state, [int(state) for state in FAILED])]).tolist())
-    return _standing(plan, artifacts, table, (n for n in artifacts.numbers() if n in concerned), FAILED)
+    concerned = set(np.unique(table.batch[np.isin(table.state, [int(state) for state in UNMET])]).tolist())
+    return _standing(plan, artifacts, table, (n for n in artifacts.numbers() if n in concerned), UNMET)
 
 
 def _standing(
     plan: Plan, artifacts: Artifacts, table: JobTable, numbers: Iterable[int], states: Collection[State]
 ) -> Iterator[Record]:
     """Records in some artifacts by which jobs are in one of `states`."""
-    for number in numbers:
-        try:
-            records: Sequence[Record] = plan.own(artifacts.read(number).records)
-        except FormatError:
-            continue
-        for record in records:
-            row = table.row(record.job)
-            if row.state in states and (record.attempt, record.batch) == (row.attempt, row.batch):
-                yield record
+    for records in batches_of(plan, artifacts, numbers):
+        yield from (record for record in records if table.state[record.job] in states and table.stands_by(record))
 
 
 Check = Callable[[Product], str]

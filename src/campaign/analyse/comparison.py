@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from campaign.analyse.labels import place, value_at, word
+from campaign.analyse.labels import place, value_at
 from campaign.core.model import State
+from campaign.core.words import value_words
 
 if TYPE_CHECKING:
     import xarray
@@ -138,7 +139,7 @@ def _points_of_one(one: xarray.Dataset, other: xarray.Dataset, over: str) -> set
     found = set()
     for dim in (set(one.campaign.design) | set(other.campaign.design)) - {over}:
         pair = [{value_at(ds[dim], n) for n in range(ds.sizes.get(dim, 0))} for ds in (one, other)]
-        found |= {f"{dim} {word(value)}" for value in pair[0] ^ pair[1]}
+        found |= {f"{dim} {value_words(value)}" for value in pair[0] ^ pair[1]}
     return found
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from campaign.core.words import value_words
+
 if TYPE_CHECKING:
     import xarray
 
@@ -20,11 +22,6 @@ def place(data: xarray.Dataset | xarray.DataArray, dims: Sequence[str], n: int) 
     return {dim: value_at(data[dim], n) for dim in dims}
 
 
-def word(value: Any) -> str:
-    """A value as a person writes it."""
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
 def words(at: Mapping[str, Any]) -> str:
     """`redshift 0.5, model b`."""
-    return ", ".join(f"{name} {word(value)}" for name, value in at.items())
+    return ", ".join(f"{name} {value_words(value)}" for name, value in at.items())

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign.analyse.labels import place, value_at
+from campaign.core.lifecycle import FAILED
 from campaign.core.model import State
 from campaign.ports import Expected
 
@@ -71,7 +72,7 @@ def completeness(dataset: xarray.Dataset) -> Check:
         | {"state": State(states[tuple(where)]).word}
         for where in missing[:LISTED].tolist()
     ]
-    failed = int(codes[State.FAILED] + codes[State.TIMEOUT])
+    failed = int(codes[list(FAILED)].sum())
     verdict = Verdict.FAIL if failed else Verdict.WARN if len(missing) else Verdict.PASS
     words = f"{codes[State.COMPLETED]} of {states.size} jobs have completed" + (
         f", {failed} have failed" if failed else ""

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from campaign.core.lifecycle import JobTable
+from campaign.core.lifecycle import FAILED, JobTable
 from campaign.core.model import State
+from campaign.core.words import value_words
 
 if TYPE_CHECKING:
     import xarray
@@ -90,7 +91,7 @@ def account(dataset: xarray.Dataset) -> Account:
         values = dataset[along].to_numpy() if along in dataset.coords else np.arange(states.shape[axis])
         split = [np.take(whole, range(states.shape[axis]), axis).swapaxes(0, axis) for whole in (states, duration)]
         rows = [
-            _row(_label(value), one.reshape(-1), took.reshape(-1))
+            _row(value_words(value), one.reshape(-1), took.reshape(-1))
             for value, one, took in zip(values, *split, strict=True)
         ]
     return Account(
@@ -137,7 +138,7 @@ def _nodes(names: npt.NDArray[np.str_], states: npt.NDArray[np.int8], seconds: n
         for name, first, last in zip(known, edges, edges[1:], strict=False)
         if name
     ]
-    return sorted(rows, key=lambda row: (-row.counts[State.FAILED] - row.counts[State.TIMEOUT], row.label))[:ROWS_MAX]
+    return sorted(rows, key=lambda row: (-sum(row.counts[state] for state in FAILED), row.label))[:ROWS_MAX]
 
 
 def _rate(
@@ -154,7 +155,7 @@ def _rate(
     minutes = (edges[1] - edges[0]) * 60
     done, failed = (
         np.histogram(ends_h[known & chosen], edges)[0] / minutes
-        for chosen in (states == State.COMPLETED, (states == State.FAILED) | (states == State.TIMEOUT))
+        for chosen in (states == State.COMPLETED, np.isin(states, list(FAILED)))
     )
     return Rate(began.astype("datetime64[ms]").item().replace(tzinfo=UTC), (edges[1:] + edges[:-1]) / 2, done, failed)
 
@@ -173,7 +174,3 @@ def _measured(dataset: xarray.Dataset, completed: npt.NDArray[np.bool_]) -> Iter
         yield Measured(
             str(name), str(values.attrs.get("units", "1")), str(values.attrs.get("long_name", "")), inner, *told
         )
-
-
-def _label(value: Any) -> str:
-    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 
+from campaign.analyse.audit import batches_of
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Outcome, Record, State
 from campaign.core.policy import class_of
-from campaign.errors import FormatError
 from campaign.plan import Plan
 from campaign.ports import Artifacts
 
@@ -28,12 +27,7 @@ class Situation:
 
 def records_of(plan: Plan, artifacts: Artifacts, job: int) -> list[Record]:
     """Every committed record of a job, in the order of its attempts and of what was decided."""
-    found: list[Record] = []
-    for number in artifacts.numbers():
-        try:
-            found += [record for record in plan.own(artifacts.read(number).records) if record.job == job]
-        except FormatError:
-            continue
+    found = [record for records in batches_of(plan, artifacts) for record in records if record.job == job]
     return sorted(found, key=lambda record: (record.attempt, record.batch))
 
 
@@ -70,10 +64,8 @@ def why(plan: Plan, table: JobTable, job: int, records: Iterable[Record], situat
         case State.COMPLETED:
             return ["it has completed"]
         case State.MISSING_INPUT:
-            missing: Mapping[int, Any] = {one.job: one for one in plan.missing}
-            if job not in missing:
-                return ["its input was missing, and is there now", f"run it: campaign run {here}"]
-            return [f"its input is missing: {missing[job].path}", f"bring it, then: campaign run {here}"]
+            now_there = ["its input was missing, and is there now", f"run it: campaign run {here}"]
+            return _lacking(plan, job, here) or now_there
         case State.FAILED | State.TIMEOUT:
             assert last is not None
             kind = class_of(last.failure) if last.failure else "failure"
@@ -99,16 +91,22 @@ def _since_decided(records: Iterable[Record]) -> list[Record]:
     return failed
 
 
-def _pending(plan: Plan, table: JobTable, job: int, last: Record | None, situation: Situation, here: str) -> list[str]:
+def _lacking(plan: Plan, job: int, here: str) -> list[str]:
+    """Which input a job lacks, and what to type; nothing where it lacks none."""
     missing = [one.path for one in plan.missing if one.job == job]
-    if missing:
-        return [f"its input is missing: {missing[0]}", f"bring it, then: campaign run {here}"]
+    return [f"its input is missing: {missing[0]}", f"bring it, then: campaign run {here}"] if missing else []
+
+
+def _pending(plan: Plan, table: JobTable, job: int, last: Record | None, situation: Situation, here: str) -> list[str]:
+    lacking = _lacking(plan, job, here)
+    if lacking:
+        return lacking
     told = []
     if last is not None and last.failure is not None:
         rule = plan.config.execution.rules[class_of(last.failure)]
         most = plan.config.execution.max_retries if rule.max_retries is None else rule.max_retries
         told.append(
-            f"attempt {last.attempt} failed ({class_of(last.failure)}: {last.failure.message.partition(chr(10))[0]}); "
+            f"attempt {last.attempt} failed ({class_of(last.failure)}: {last.failure.first_line}); "
             f"it is tried again, up to {most} times"
         )
     if situation.paused:

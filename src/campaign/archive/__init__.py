@@ -3,6 +3,6 @@
 from campaign.archive.check import Check, verify
 from campaign.archive.copier import Archived, Asked
 from campaign.archive.make import archive, outline
-from campaign.archive.restore import Restored, restore
+from campaign.archive.restoring import Restored, restore
 
 __all__ = ["Archived", "Asked", "Check", "Restored", "archive", "outline", "restore", "verify"]

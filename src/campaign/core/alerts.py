@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from campaign.core.lifecycle import FAILED
 from campaign.core.model import State
 from campaign.core.notices import Kind, Rules
 
@@ -50,7 +51,7 @@ class Watch:
         if left and now_s - self._moved_s >= self._rules.stalled_s:
             minutes = (now_s - self._moved_s) / 60
             found.append(Alert(Kind.STALLED, f"nothing has ended for {minutes:.0f} min; {left} jobs are left"))
-        failed = sight.counts.get(State.FAILED, 0) + sight.counts.get(State.TIMEOUT, 0)
+        failed = sum(sight.counts.get(state, 0) for state in FAILED)
         over = failed + sight.counts.get(State.COMPLETED, 0)
         if self._before is None:
             self._before = (failed, over) if not sight.ended else (0, 0)

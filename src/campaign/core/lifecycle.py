@@ -13,6 +13,12 @@ from campaign.core.model import Execution, FailureClass, Outcome, Record, State
 from campaign.core.policy import RULES, class_of
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.MISSING_INPUT, State.CANCELLED})
+FAILED = frozenset({State.FAILED, State.TIMEOUT})
+"""States of jobs whose attempts are used up."""
+
+UNMET = FAILED | {State.MISSING_INPUT}
+"""States of jobs that need somebody."""
+
 """States that a run leaves alone; `retry` sends all but `completed` back to pending."""
 
 MOVES: dict[tuple[State, str], State] = {
@@ -180,6 +186,11 @@ class JobTable:
         if speaks:
             self.state[job], self.attempt[job], self.batch[job] = row.state, row.attempt, row.batch
         return bool(speaks)
+
+    def stands_by(self, record: Record) -> bool:
+        """Whether a record is the one by which its job is in its state."""
+        place = (self.attempt.item(record.job), self.batch.item(record.job))
+        return (record.attempt, record.batch) == place
 
     def row(self, job: int) -> Row:
         """What is known of one job."""

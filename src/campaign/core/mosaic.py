@@ -63,6 +63,17 @@ def mosaic(
     return Mosaic(counts.reshape(len(State), len(rows), len(columns)), rows, columns)
 
 
+def overview(
+    states: npt.NDArray[np.int8], shape: Sequence[int], height: int, width: int
+) -> tuple[Mosaic, int | None, int]:
+    """(the picture, axis that runs down, axis that runs across) over the two longest axes, the longest across; a single axis is one row."""
+    longest = sorted(range(len(shape)), key=lambda n: -shape[n])
+    if len(longest) == 1:
+        return mosaic(states, (1, *shape), (0, 1), height, width), None, 0
+    across, down = longest[:2]
+    return mosaic(states, shape, (down, across), height, width), down, across
+
+
 def _bins(places: range, most: int) -> tuple[range, ...]:
     """Consecutive places in at most so many bins of one size, of which the last may be smaller."""
     step = -(-len(places) // max(most, 1))

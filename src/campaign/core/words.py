@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 
@@ -25,6 +26,11 @@ def size(number: float) -> str:
             return f"{number:.3g} {unit}"
         number /= 1024
     return f"{number:.3g} TiB"
+
+
+def value_words(value: Any) -> str:
+    """A value of a parameter: six digits of a number that is not whole, everything else as it is."""
+    return f"{value:.6g}" if isinstance(value, Real) and not isinstance(value, Integral) else str(value)
 
 
 def failure_line(failure: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from campaign.adapters.web import html
 from campaign.core.model import Axis, Scalar, State
 from campaign.core.mosaic import Mosaic, Window, mosaic
+from campaign.core.words import value_words
 from campaign.errors import UsageError
 from campaign.ports import Scene
 
@@ -318,17 +319,13 @@ def _places(bounds: Any, length: int) -> range:
 def _tick(axis: Any, places: range, at: Callable[[int], float], values: Sequence[Scalar]) -> None:
     """Label some of the places; `at` gives their coordinates."""
     numbers = np.unique(np.linspace(0, len(places) - 1, min(len(places), 10)).round().astype(int)).tolist()
-    some = sorted({at(places[n]): _label(values[places[n]]) for n in numbers}.items())
+    some = sorted({at(places[n]): value_words(values[places[n]]) for n in numbers}.items())
     axis.ticker = [coordinate for coordinate, _ in some]
     axis.major_label_overrides = dict(some)
 
 
 def _tiles_named(values: Sequence[Scalar], tiles: Sequence[range]) -> dict[str, Any]:
     """What hovering over a tile tells of one axis: `labels`, of which the first is at `first`, and `each` tile is so wide."""
-    ends = [(_label(values[tile.start]), _label(values[tile.stop - 1])) for tile in tiles]
+    ends = [(value_words(values[tile.start]), value_words(values[tile.stop - 1])) for tile in tiles]
     labels = [low if low == high else f"{low} to {high}" for low, high in ends]
     return {"labels": labels, "first": tiles[0].start, "each": len(tiles[0])}
-
-
-def _label(value: Scalar) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from campaign import durable
 from campaign.adapters.web import html
 from campaign.core.model import Axis, State
-from campaign.core.mosaic import mosaic
+from campaign.core.mosaic import overview
 
 TILES_HIGH, TILES_WIDE = 400, 1200
 PICTURES_MAX, PICTURE_BYTES_MAX = 24, 4 * 2**20
@@ -36,15 +36,9 @@ def write_report(path: Path, **told: Any) -> None:
 
 def map_figure(states: npt.NDArray[np.int8], axes: Sequence[Axis]) -> dict[str, Any]:
     """The map of the states: the picture as a data URI, and what stands at its edges."""
-    longest = sorted(range(len(axes)), key=lambda n: -len(axes[n].values))
-    shape = [len(axis.values) for axis in axes]
-    across, down = longest[0], longest[1] if len(longest) > 1 else None
-    if down is None:
-        shown = mosaic(states, (1, *shape), (0, 1), 1, TILES_WIDE).shown
-    else:
-        shown = mosaic(states, shape, (down, across), TILES_HIGH, TILES_WIDE).shown
+    picture, down, across = overview(states, [len(axis.values) for axis in axes], TILES_HIGH, TILES_WIDE)
     sides = {"across": axes[across], "down": axes[down] if down is not None else None}
-    return {"image": data_uri(png(shown, [html.PALETTE[state][0] for state in State]), "image/png"), **sides}
+    return {"image": data_uri(png(picture.shown, [html.PALETTE[state][0] for state in State]), "image/png"), **sides}
 
 
 def png(pixels: npt.NDArray[np.int8], palette: Sequence[str]) -> bytes:
