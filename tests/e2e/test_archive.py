@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rocrate.rocrate import ROCrate
 
 import campaign
-from campaign import crashpoints, examine, opening
+from campaign import crashpoints, examine
 from campaign.archive import Asked, archive, index, restore, verify
 from campaign.cli import main
 from campaign.errors import FormatError
@@ -39,10 +39,6 @@ def typed(capsys):
         return code, told.out + told.err
 
     return run
-
-
-def config_of(directory, *changes):
-    return opening.read_config(directory, changes)[0]
 
 
 def yaml_of(directory):
@@ -66,7 +62,7 @@ def flip(path, at=100):
 @pytest.fixture
 def copied(ran, tmp_path):
     """The archive of a campaign of which one job of twelve has failed."""
-    archive(config_of(ran), tmp_path / "out", Asked())
+    archive(ran, tmp_path / "out")
     return tmp_path / "out" / ran.name
 
 
@@ -139,7 +135,7 @@ def test_what_is_there_is_not_copied_again(ran, copied, tmp_path, typed):
 
 
 def test_an_archive_that_was_cut_off_goes_on(ran, tmp_path):
-    whole = archive(config_of(ran), tmp_path / "whole", Asked())
+    whole = archive(ran, tmp_path / "whole")
     for point in ("archive.copied:1", "archive.copied:7", "archive.copied:19", "archive.described"):
         out = tmp_path / point.replace(":", "_")
         words = [sys.executable, "-m", "campaign", "archive", str(ran), str(out), "--threads", "1"]
@@ -178,7 +174,7 @@ def test_whatever_file_is_damaged_is_found_and_mended(ran, copied, tmp_path, dat
     code, said = typed_words("archive", "--verify", str(copied))
     assert code == (2 if (path, how) == (index.HEAD, "gone") else 6), (path, how, said)
     assert path in said or path == index.SUMS  # a line of that may speak of another file
-    archive(config_of(ran), tmp_path / "out", Asked(checksum=True))
+    archive(ran, tmp_path / "out", Asked(checksum=True))
     assert verify(copied).sound
 
 
@@ -210,7 +206,7 @@ def test_a_group_may_read_it_and_nobody_else(ran, tmp_path, typed):
     if os.geteuid() != 0:
         pytest.skip("needs a group beside one's own")
     other = next(group for group in grp.getgrall() if group.gr_gid not in (0, os.getgid()))
-    archive(config_of(ran), tmp_path / "out", Asked())  # first without
+    archive(ran, tmp_path / "out")  # first without
     assert typed("archive", ran, tmp_path / "out", "--group", other.gr_name)[0] == 0
     root = tmp_path / "out" / ran.name
     for path in (root, *root.rglob("*")):
@@ -239,7 +235,7 @@ def test_a_spoilt_product_is_not_copied_and_a_good_copy_is_kept(ran, copied, tmp
 def test_files_that_are_called_like_ours_stay_apart(ran, tmp_path):
     (ran / "README.md").write_text("notes")
     (ran / "results.zarr.zip").write_text("no zip")
-    archive(config_of(ran), tmp_path / "out", Asked())
+    archive(ran, tmp_path / "out")
     root = tmp_path / "out" / ran.name
     assert verify(root).sound
     assert (root / "files" / "README.md").read_text() == "notes"
@@ -250,7 +246,7 @@ def test_files_that_are_called_like_ours_stay_apart(ran, tmp_path):
 def test_names_with_ends_of_lines_are_names(ran, tmp_path):
     odd = ran / "qa" / "new\nline\\ and\rmore.txt"
     odd.write_text("x")
-    archive(config_of(ran), tmp_path / "out", Asked())
+    archive(ran, tmp_path / "out")
     root = tmp_path / "out" / ran.name
     assert verify(root).sound
     subprocess.run(["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=root, check=True)
@@ -307,16 +303,14 @@ def test_a_campaign_that_has_gone_another_way_is_not_mixed_in(ran, copied, tmp_p
             "science.realizations=7",
             "execution.order=shuffled" if directory == ran else "execution.order=realization_major",
         )
-    archive(config_of(ran), tmp_path / "out", Asked())
+    archive(ran, tmp_path / "out")
     code, out = typed("archive", branch, tmp_path / "out")
     assert code == 2, out
     assert "gone another way" in out
     code, out = typed("restore", copied, tmp_path / "branch")
     assert code == 2
     assert "gone another way" in out
-    assert (
-        archive(config_of(ran), tmp_path / "out", Asked()).copied <= 3
-    )  # the report of the latest run, and its events
+    assert archive(ran, tmp_path / "out").copied <= 3  # the report of the latest run, and its events
     assert verify(copied).sound
 
 
@@ -390,7 +384,7 @@ def test_the_archive_of_another_campaign_of_this_name_is_left_alone(ran, copied,
     assert "another campaign of this name" in out
     other = json.loads((ran / "metadata" / "manifest.json").read_text()) | {"created": "2001-01-01T00:00:00+00:00"}
     (ran / "metadata" / "manifest.json").write_text(json.dumps(other))
-    archive(config_of(ran), tmp_path / "other", Asked())
+    archive(ran, tmp_path / "other")
     shutil.move(ran, tmp_path / "gone")
     restore(tmp_path / "other" / ran.name, ran.parent)
     index.write_head(copied, head)
@@ -462,7 +456,7 @@ def test_a_damaged_archive_is_not_restored_and_a_mended_one_goes_on(ran, copied,
     assert code == 1
     assert "r0003/mock_z0.500.txt is not what was written" in out
     assert not (tmp_path / "back" / ran.name / "metadata" / "manifest.json").exists()
-    archive(config_of(ran), tmp_path / "out", Asked(checksum=True))
+    archive(ran, tmp_path / "out", Asked(checksum=True))
     code, out = typed("restore", copied, tmp_path / "back")
     assert code == 0, out
     assert "0 were there" not in out
@@ -471,7 +465,7 @@ def test_a_damaged_archive_is_not_restored_and_a_mended_one_goes_on(ran, copied,
 
 def test_what_a_campaign_makes_later_is_added(ran, copied, tmp_path, run_again):
     run_again(ran, "science.realizations=7")
-    done = archive(config_of(ran), tmp_path / "out", Asked())
+    done = archive(ran, tmp_path / "out")
     assert done.copied < 20
     assert len([row for row in rows(copied) if row["kind"] == "product"]) == 13
     assert verify(copied).sound
@@ -498,9 +492,9 @@ def test_products_in_an_archive_may_go_and_come_back(ran, copied, tmp_path, type
     assert code == 6
     assert "it was left in an archive, and there it is gone" in out
     (tmp_path / "lost").rename(lost)
-    archive(config_of(ran), tmp_path / "second", Asked())  # from what the first holds
+    archive(ran, tmp_path / "second")  # from what the first holds
     assert verify(tmp_path / "second" / ran.name).sound
-    archive(config_of(ran), tmp_path / "out", Asked(checksum=True))
+    archive(ran, tmp_path / "out", Asked(checksum=True))
     assert restore(copied, ran.parent).files == 10
     assert files(ran / "catalogs") == kept
 
@@ -604,7 +598,7 @@ def test_nothing_is_pruned_while_the_campaign_runs(ran, typed):
 
 
 def test_versions_stand_side_by_side(ran, tmp_path, typed):
-    archive(config_of(ran), tmp_path / "out", Asked())
+    archive(ran, tmp_path / "out")
     other = tmp_path / "campaigns" / "v1.10_scripted"
     shutil.copytree(ran, other)
     manifest = json.loads((other / "metadata" / "manifest.json").read_text())

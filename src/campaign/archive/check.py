@@ -43,9 +43,9 @@ class Check:
         }  # fmt: skip
 
 
-def verify(root: Path, told: Told = lambda *_: None) -> Check:
+def verify(root: str | Path, told: Told = lambda *_: None) -> Check:
     """Read every file of an archive again; UsageError where it is none, or was never finished."""
-    root = root.absolute()
+    root = Path(root).absolute()
     damaged: dict[str, str] = {}
     try:
         head = index.read_head(root)

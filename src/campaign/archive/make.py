@@ -42,8 +42,9 @@ class Outline:
     lacking: int  # jobs without a result
 
 
-def outline(config: Config, destination: Path, asked: Asked) -> Outline:
+def outline(campaign: str | Path, destination: str | Path, asked: Asked | None = None) -> Outline:
     """What a copy would do, from names and sizes; UsageError where it would be refused."""
+    config, asked = _told(campaign, asked)
     layout, root = Layout(Path(config.directory)), _place(config, destination)
     _refuse(root, layout, asked)
     earlier = _earlier(root)
@@ -57,18 +58,32 @@ def outline(config: Config, destination: Path, asked: Asked) -> Outline:
     return Outline(str(root), files, size, there, there_bytes, sum(1 for part in parts for _ in part.lacking))
 
 
-def archive(config: Config, destination: Path, asked: Asked, told: Told = lambda *_: None) -> Archived:
-    """Copy a campaign to `<destination>/<version>_<name>`, as far as it is committed now, also while it runs.
+def archive(
+    campaign: str | Path, destination: str | Path, asked: Asked | None = None, told: Told = lambda *_: None
+) -> Archived:
+    """Copy a campaign, named by its directory or its YAML, to `<destination>/<version>_<name>`, as far as it is committed now, also while it runs.
+
+    How, is `asked`, or else what the YAML says. `told` hears (files, bytes) so far.
 
     UsageError where it can't be put there, LockedError where another copy is under way, StoppedError where the campaign changed
     meanwhile, StorageError or OSError where the file system refuses: started again, it goes on.
     """
+    config, asked = _told(campaign, asked)
     layout, root = Layout(Path(config.directory)), _place(config, destination)
     _refuse(root, layout, asked)
     access = Access(_gid(asked.group))
     _make(root, access, asked)
     with _alone(root, access):
         return _copied(config, layout, root, asked, access, told)
+
+
+def _told(campaign: str | Path, asked: Asked | None) -> tuple[Config, Asked]:
+    """What the configuration says, where nobody says otherwise."""
+    config, _ = opening.read_config(Path(campaign))
+    if asked is None:
+        known = config.archiving
+        asked = Asked(by=known.by, group=known.group, bytes_per_s=known.bytes_per_s)
+    return config, asked
 
 
 def _copied(config: Config, layout: Layout, root: Path, asked: Asked, access: Access, told: Told) -> Archived:
@@ -139,8 +154,8 @@ def _alone(root: Path, access: Access) -> Iterator[None]:
         lock.release()
 
 
-def _place(config: Config, destination: Path) -> Path:
-    return destination.absolute() / Path(config.directory).name
+def _place(config: Config, destination: str | Path) -> Path:
+    return Path(destination).absolute() / Path(config.directory).name
 
 
 def _refuse(root: Path, layout: Layout, asked: Asked) -> None:

@@ -33,16 +33,21 @@ class Restored:
 
 
 def restore(
-    root: Path, base: Path, *, products: bool = True, bytes_per_s: float | None = None, told: Told = lambda *_: None
+    root: str | Path,
+    base: str | Path,
+    *,
+    products: bool = True,
+    bytes_per_s: float | None = None,
+    told: Told = lambda *_: None,
 ) -> Restored:
     """Lay out a campaign again below `base`; without `products`, only what is needed to look at it and to extend it.
 
     Killed and started again, it goes on. Of a campaign that stands there, products and records that it lacks are brought back, and nothing
     else. UsageError where that is another one, or has gone another way, FormatError where a file of the archive is damaged.
     """
-    root = root.absolute()
+    root = Path(root).absolute()
     head = index.read_head(root)
-    layout = Layout(base.absolute() / _component(root, head["campaign"]))
+    layout = Layout(Path(base).absolute() / _component(root, head["campaign"]))
     if root.resolve() in (layout.root.resolve(), *layout.root.resolve().parents):
         raise UsageError(Code.CONFIG_INVALID, f"{base} lies in the archive", action="name a directory elsewhere")
     entries = (entry for entry in index.read_entries(root) if entry.source)

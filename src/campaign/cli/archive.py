@@ -70,8 +70,8 @@ def command(arguments: argparse.Namespace) -> int:
     config, _ = read_config(arguments.campaign)
     asked = _asked(config, arguments)
     if arguments.dry_run:
-        return _outline(config, arguments.destination, asked, as_json=arguments.json)
-    return _archive(config, arguments, asked)
+        return _outline(arguments, asked)
+    return _archive(arguments, asked)
 
 
 def _asked(config: Config, arguments: argparse.Namespace) -> Asked:
@@ -93,11 +93,11 @@ def _asked(config: Config, arguments: argparse.Namespace) -> Asked:
     )  # fmt: skip
 
 
-def _outline(config: Config, destination: Path, asked: Asked, *, as_json: bool) -> int:
+def _outline(arguments: argparse.Namespace, asked: Asked) -> int:
     from campaign.archive import outline
 
-    found = outline(config, destination, asked)
-    if as_json:
+    found = outline(arguments.campaign, arguments.destination, asked)
+    if arguments.json:
         print(json.dumps(asdict(found)))
         return EXIT_DONE
     print(f"{found.directory}: {found.files} files, {size(found.size_bytes)}, and the datasets")
@@ -107,11 +107,11 @@ def _outline(config: Config, destination: Path, asked: Asked, *, as_json: bool) 
     return EXIT_DONE
 
 
-def _archive(config: Config, arguments: argparse.Namespace, asked: Asked) -> int:
+def _archive(arguments: argparse.Namespace, asked: Asked) -> int:
     from campaign.archive import archive
 
     with counting("files") as told:
-        done = archive(config, arguments.destination, asked, told)
+        done = archive(arguments.campaign, arguments.destination, asked, told)
     print(json.dumps(asdict(done)) if arguments.json else "\n".join(_words(done, arguments)))
     return EXIT_FOUND if done.spoilt else EXIT_DONE
 
