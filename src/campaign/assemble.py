@@ -82,6 +82,13 @@ def find_place(config: Config, environment: Mapping[str, str] = os.environ) -> P
     return Place(ALLOCATION, nodes, watch)
 
 
+def slots_asked_for(config: Config) -> int:
+    """Jobs side by side where a configuration would run: in the allocation that it asks for, of nodes like this one where there is none yet."""
+    place = find_place(config)
+    nodes = config.slurm.nodes if place.kind == LOCAL and config.resources.cluster != LOCAL else 1
+    return nodes * place.capacity(config)
+
+
 def _provisioned_nodes(config: Config) -> list[Node]:
     asked = config.slurm
     node = Node("job", asked.cpus_per_node or 1, config.resources.shape.gpus_per_node, asked.memory_per_node_bytes)

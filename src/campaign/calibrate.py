@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
 import tempfile
@@ -22,6 +21,7 @@ from campaign.config.source import yaml_text
 from campaign.core import ranges
 from campaign.core.model import Config
 from campaign.errors import Code, UsageError
+from campaign.needs import need
 from campaign.opening import read_config
 from campaign.ports import Generator
 
@@ -247,10 +247,7 @@ def _suggested(
     region: Mapping[str, Interval], tried: Sequence[tuple[dict[str, Any], float]], count: int, seed: int
 ) -> list[dict[str, Any]]:
     """Points that optuna's tree-structured Parzen estimator suggests after those that were tried."""
-    if importlib.util.find_spec("optuna") is None:
-        raise UsageError(
-            Code.GENERATOR_UNAVAILABLE, "the sampler needs optuna", action="pip install 'campaign[optuna]'"
-        )
+    need("the sampler", "optuna", extra="optuna")
     import optuna
     from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 

@@ -34,9 +34,6 @@ TAIL_ROUNDS = 2
 LIKE, NEXT_TO_NOTHING_S = 2.0, 0.05
 """Jobs share a lease with those that take at most so many times as long, or less than so many seconds."""
 
-Kind = tuple[int, int]
-"""(number of the shape, number of the duration group): jobs that may stand for one another."""
-
 
 @dataclass(slots=True)
 class OpenBatch:

@@ -45,6 +45,7 @@ class Code(StrEnum):
     CAMPAIGN_EXISTS = "campaign.exists"
     REGISTRY_REFUSED = "registry.refused"
     CAMPAIGN_HELD = "campaign.held"
+    PACKAGE_MISSING = "package.missing"
 
 
 class CampaignError(Exception):
@@ -96,7 +97,7 @@ class FormatError(CampaignError):
 
 
 class InputError(CampaignError):
-    """A job's input is not there: bring it, then `campaign retry --missing`."""
+    """A job's input is not there: bring it, then `campaign run`."""
 
 
 class JobError(CampaignError):

@@ -16,7 +16,7 @@ import numpy as np
 
 from campaign import durable, opening, report
 from campaign.adapters.artifacts import ArtifactStore, read_any
-from campaign.adapters.local import SystemClock, usable_cores
+from campaign.adapters.local import SystemClock
 from campaign.adapters.lock import holder
 from campaign.analyse import audit as auditing
 from campaign.analyse import tidy as tidying
@@ -24,6 +24,7 @@ from campaign.analyse.audit import Finding
 from campaign.analyse.story import Situation, records_of, why
 from campaign.analyse.triage import grouped
 from campaign.archive import elsewhere
+from campaign.archive.copying import threads
 from campaign.core.model import Axis, Outcome, Product, Record, Shape, Slot, State
 from campaign.errors import Code, FormatError, JobError, UsageError
 from campaign.layout import Layout
@@ -45,18 +46,13 @@ GONE_AT_MOST = 0.5
 """Share of the products that may be gone before one rather thinks of a file system that is not there."""
 
 
-def _threads() -> int:
-    """Enough to keep a parallel file system busy."""
-    return min(32, 4 * usable_cores())
-
-
 def audit_campaign(directory: Path, *, hashed: bool = False, told: Told = lambda *_: None) -> Audit:
     """Account for every job, artifact and product of a campaign, without writing; `hashed` reads the products too."""
     plan, _, layout = opening.opened(directory)
     projections, damaged = _projections(layout, plan)
     found = auditing.audit(
         plan, ArtifactStore(layout.root), _looking(layout, hashed=hashed),
-        hashed=hashed, threads=_threads(), projections=projections, told=told,
+        hashed=hashed, threads=threads(), projections=projections, told=told,
     )  # fmt: skip
     return replace(found, findings=(*damaged, *found.findings), quarantined=tuple(_quarantined(layout)))
 
@@ -217,7 +213,7 @@ def verify_products(directory: Path, told: Told = lambda *_: None) -> tuple[int,
         told(done, size)
 
     products = auditing.products_of(plan, artifacts, table)
-    wrong = auditing.check_products(products, _looking(layout, hashed=True), _threads(), note)
+    wrong = auditing.check_products(products, _looking(layout, hashed=True), threads(), note)
     damage = [Damage(job, plan.name(job), product.path, what) for job, product, what in wrong]
     return count[0], damage
 

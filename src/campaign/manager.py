@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NewType
 
 from campaign import opening, retries, submit
-from campaign.assemble import PROVISIONED, find_place
+from campaign.assemble import slots_asked_for
 from campaign.core.lifecycle import FAILED, estimate
 from campaign.core.model import State
 from campaign.errors import CampaignError, ConfigError, Problem
@@ -132,8 +132,7 @@ class CampaignManager:
         config, generator = opening.read_config(Path(config_path), self._settings)
         plan = opening.lay_out(config, generator)
         seconds, size, measured = read_measured_cost(Layout(Path(config.directory)))
-        shape, place = config.resources.shape, find_place(config)
-        slots = place.capacity(config) if place.kind == PROVISIONED else config.slurm.nodes * place.capacity(config)
+        shape, slots = config.resources.shape, slots_asked_for(config)
         cost = estimate(plan.size, seconds, size, slots, shape.ranks * shape.threads, config.execution.timeout_s)
         return ResourceEstimate(
             jobs=plan.size,

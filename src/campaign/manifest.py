@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from campaign import durable
-from campaign.core.identity import slug, variable_digest
+from campaign.core.identity import directory_name, variable_digest
 from campaign.core.model import Axis
 from campaign.crashpoints import reach
 from campaign.errors import Code, UsageError
@@ -66,7 +66,7 @@ def stages_of(layout: Layout) -> list[Layout]:
     """Its stages as they are declared now; what a stage was before it was declared otherwise is kept beside it under another name."""
     found = [Layout(path.parents[1]) for path in sorted(layout.root.glob("stages/*/metadata/manifest.json"))]
     known = [(place, told(place)) for place in found]
-    return [place for place, head in known if place.root.name == f"{head['version']}_{slug(head['name'])}"]
+    return [place for place, head in known if place.root.name == directory_name(head["version"], head["name"])]
 
 
 def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from campaign import manifest, opening
 from campaign.adapters.artifacts import ArtifactStore
+from campaign.adapters.local import usable_cores
 from campaign.analyse import audit as auditing
 from campaign.attempt import checked
 from campaign.core.model import Config, Record, Task
@@ -71,7 +72,7 @@ def fill(
                 yield _Job(record, task, str(layout.inside(task.product)), names)
 
         ready: list[Record] = []
-        for record, found in _read_all(generator, layout, jobs(), processes or len(os.sched_getaffinity(0))):
+        for record, found in _read_all(generator, layout, jobs(), processes or usable_cores()):
             if isinstance(found, str):
                 told.refused.append(f"{record.name}: {found}")
             else:

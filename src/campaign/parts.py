@@ -13,15 +13,13 @@ import numpy.typing as npt
 
 from campaign.core.lifecycle import JobTable
 from campaign.core.model import Config, Record, Shape, State, Task
-from campaign.core.staging import Gates, Waiting
+from campaign.core.staging import Gates, Waiting, members_needed
 from campaign.plan import Plan
 
 if TYPE_CHECKING:
     from campaign.gather import Gatherer
 
     Indices = npt.NDArray[np.int64]
-
-ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ class Parts:
             inputs = needs_of(self, part)[left]
             options = part.plan.config.options
             share = options["at_least"] if options["kind"] == "reduce" else 1.0
-            found.append(Waiting(part.offset + left, inputs, int(np.ceil(share * inputs.shape[1] - ROUNDING))))
+            found.append(Waiting(part.offset + left, inputs, members_needed(share, inputs.shape[1])))
         return Gates(found, states)
 
     def counts(self) -> dict[str, dict[str, int]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from campaign.adapters import publishing
 from campaign.archive import zipped
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
+from campaign.needs import need
 from campaign.status import read_status
 
 
@@ -51,7 +51,7 @@ def publish(directory: Path, url: str, message: str = "") -> Published:
     if url.endswith(zipped.SUFFIX):
         _put(layout, url)
         return Published(url, "", new=True, jobs=known["jobs"], completed=completed)
-    _need("icechunk")
+    need("a repository", "icechunk", extra="publish")
     with _packed(layout) as (packed, digest):
         snapshot, new = publishing.commit(packed, digest, url, said, about)
     return Published(url, snapshot, new=new, jobs=known["jobs"], completed=completed)
@@ -64,7 +64,7 @@ def _put(layout: Layout, url: str) -> None:
             f"{url} is a file here",
             action="campaign archive makes it; or name s3://BUCKET/NAME.zarr.zip",
         )
-    _need("obstore")
+    need("an object store", "obstore", extra="publish")
     with _packed(layout) as (packed, _):
         publishing.put(packed, url)
 
@@ -75,8 +75,3 @@ def _packed(layout: Layout) -> Iterator[tuple[Path, str]]:
     with TemporaryDirectory() as scratch:
         packed = Path(scratch) / f"results.zarr{zipped.SUFFIX}"
         yield packed, zipped.write(layout.dataset, packed)
-
-
-def _need(package: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise UsageError(Code.GENERATOR_UNAVAILABLE, f"this needs {package}", action="pip install 'campaign[publish]'")

@@ -17,8 +17,9 @@ from campaign.analyse import quality
 from campaign.analyse.quality import Check, Verdict
 from campaign.analyse.results import open_results
 from campaign.core.model import Config
-from campaign.errors import Code, UsageError
+from campaign.errors import UsageError
 from campaign.layout import Layout
+from campaign.needs import need
 from campaign.ports import Expected, Expecting, Generator
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ class Assessment:
 
 def assess(config: Config, generator: Generator, over: str = OVER) -> Assessment:
     """Look at everything that is in the dataset of a campaign and write what is found; UsageError where there is none."""
-    if importlib.util.find_spec("scipy") is None:
-        raise UsageError(Code.GENERATOR_UNAVAILABLE, "this needs scipy", action="pip install 'campaign[analysis]'")
+    need("a verdict", "scipy", extra="analysis")
     layout = Layout(Path(config.directory))
     dataset = open_results(layout.root, completed_only=False)
     expected = _expectations(config, generator)

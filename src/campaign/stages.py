@@ -75,14 +75,14 @@ def stage_config(config: Config, name: str, *, preview: bool = False) -> Config:
     return replace(
         config, name=own, description=document["campaign"]["description"], axes=axes, generator=STAGE, options=options, overrides=(),
         execution=replace(config.execution, duration_axis=axes[-1].name, order="shuffled", enough=None, missing_input="skip_job"),
-        resources=resources, directory=f"{base}/{config.version}_{identity.slug(own)}", naming_scheme=scheme, document=document,
+        resources=resources, directory=directory_of(config, own), naming_scheme=scheme, document=document,
         registration=None, notify=None, has_case_files=False, stages={},
     )  # fmt: skip
 
 
 def directory_of(config: Config, name: str) -> str:
     """Where a stage lies."""
-    return str(Path(config.directory) / "stages" / f"{config.version}_{identity.slug(name)}")
+    return str(Path(config.directory) / "stages" / identity.directory_name(config.version, name))
 
 
 def _only() -> Any:

@@ -223,3 +223,13 @@ def test_a_generator_that_is_broken_is_told(broken_plugin, scripted_yaml, name, 
     path.write_text(path.read_text().replace("generator: scripted", f"generator: {name}"))
     assert campaign("validate", path) == 2
     assert words in capsys.readouterr().err
+
+
+def test_inputs_that_cases_lack_are_counted(tmp_path, capsys):
+    path = tmp_path / "my.yaml"
+    path.write_text(
+        f"campaign: {{name: x}}\ndesign: {{method: cases, cases: [{{realization: 1, redshift: 0.5}}, {{realization: 2, redshift: 1.0}}]}}\ngenerator: scripted\n"
+        f"strategy: {{defaults: {{inputs: {tmp_path / 'absent'}}}}}\noutputs: {{base_path: {tmp_path}}}\n"
+    )
+    assert cli.main(["plan", str(path)]) == 0
+    assert "missing input: 2 jobs, 2 of 2 cases" in capsys.readouterr().out

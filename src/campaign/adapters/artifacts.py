@@ -35,6 +35,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 _NAME = re.compile(r"batch_(\d{6,})(?:_[0-9a-f]{32})?\.zip")
 
 
+def place_of(number: int) -> Path:
+    """Where the artifact of a batch lies, below `batches/`."""
+    return Path(f"{number // BATCHES_A_DIRECTORY:03d}") / f"batch_{number:06d}.zip"
+
+
 class ArtifactStore:
     """`staging/`, `batches/` and `quarantine/` of a campaign."""
 
@@ -106,7 +111,7 @@ class ArtifactStore:
 
     def path(self, number: int) -> Path:
         """Where the artifact of a batch lies once it is committed."""
-        return self.committed / f"{number // BATCHES_A_DIRECTORY:03d}" / f"batch_{number:06d}.zip"
+        return self.committed / place_of(number)
 
     def relative(self, path: Path) -> str:
         """`path` as the ledger writes it."""

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from campaign import durable
 from campaign.core.model import STAGE, Record, Task
 from campaign.crashpoints import reach
 from campaign.ports import Begun
@@ -133,8 +134,6 @@ class JournalDirectory:
             for path in directory.glob("*.jsonl"):
                 kept = list(_of_stages(path)) if self._keep_stages else []
                 if kept:
-                    scratch = path.with_suffix(".tmp")
-                    scratch.write_bytes(b"".join(encode(line) + b"\n" for line in kept))
-                    scratch.replace(path)
+                    durable.write_bytes(path, b"".join(encode(line) + b"\n" for line in kept))
                 else:
                     path.unlink()

@@ -166,10 +166,6 @@ class SqliteLedger:
         with self._writing():
             self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
-    def failures(self, limit: int) -> list[dict[str, Any]]:
-        """The latest attempts that failed."""
-        return _failures(self._db, limit)
-
 
 def _attempt_row(record: Record) -> tuple[Any, ...]:
     failure = record.failure
@@ -208,7 +204,6 @@ class LedgerView:
     """What a reader sees of a ledger that no coordinator holds."""
 
     counts: Mapping[State, int]
-    batches: int
     mean_duration_s: float
     failures: Iterable[Mapping[str, Any]]
 
@@ -221,8 +216,7 @@ def view(path: Path, size: int, failures: int = 5) -> LedgerView:
         counts = {state: grouped.get(state, 0) for state in State}
         counts[State.PENDING] += max(size - listed, 0)
         mean = db.execute("SELECT avg(duration_s) FROM attempt WHERE outcome = 'completed'").fetchone()[0]
-        batches = db.execute("SELECT count(*) FROM batch").fetchone()[0]
-        return LedgerView(counts, batches, float(mean or 0.0), _failures(db, failures))
+        return LedgerView(counts, float(mean or 0.0), _failures(db, failures))
 
 
 def states(path: Path, size: int) -> npt.NDArray[np.int8]:

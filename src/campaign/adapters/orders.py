@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 import socket
 import uuid
@@ -12,6 +11,7 @@ from pathlib import Path
 
 from campaign import durable
 from campaign.core.model import Order
+from campaign.person import user
 
 FILE = "order.json"
 
@@ -35,7 +35,7 @@ class Standing:
 def give(metadata: Path, order: Order, reason: str = "") -> Standing:
     """Leave an order; OSError where the file system refuses."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    standing = Standing(order, getpass.getuser(), socket.gethostname(), now, reason, uuid.uuid4().hex)
+    standing = Standing(order, user(), socket.gethostname(), now, reason, uuid.uuid4().hex)
     durable.write_json(metadata / FILE, asdict(standing))
     return standing
 

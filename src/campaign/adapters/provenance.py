@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import inspect
 import platform
 import socket
@@ -12,6 +11,8 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+from campaign.person import user
 
 PACKAGES = (
     "campaign", "dask", "distributed", "zarr", "numpy", "scipy", "jinja2", "jax", "diffsky", "diffmah", "diffstar", "dsps", "h5py",
@@ -26,12 +27,8 @@ def now() -> str:
 
 def machine() -> dict[str, Any]:
     """User, host and Python."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # an account without a name, as in containers
-        user = "unknown"
     return {
-        "user": user,
+        "user": user(),
         "host": socket.gethostname(),
         "system": platform.platform(),
         "python": platform.python_version(),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from campaign import manifest
-from campaign.adapters.artifacts import ArtifactStore
+from campaign.adapters.artifacts import ArtifactStore, number_of, place_of
 from campaign.analyse import audit as auditing
 from campaign.archive.index import OWN, Entry
 from campaign.archive.zipped import SUFFIX
@@ -126,8 +126,6 @@ def parts_of(
 
 def _archived_batches(prefix: str, root: Path, earlier: Mapping[str, Entry]) -> dict[int, Path]:
     """Number -> file of each batch that an archive has of a part."""
-    from campaign.adapters.artifacts import number_of
-
     paths = (
         root / path
         for path, entry in earlier.items()
@@ -139,7 +137,7 @@ def _archived_batches(prefix: str, root: Path, earlier: Mapping[str, Entry]) -> 
 def records(part: Part, earlier: Mapping[str, Entry]) -> Iterator[Item]:
     """The batches of a part, but for damaged ones."""
     for number in part.artifacts.numbers():
-        path = part.artifacts.committed / f"{number // 1000:03d}" / f"batch_{number:06d}.zip"
+        path = part.artifacts.committed / place_of(number)
         name = part.prefix + str(path.relative_to(part.layout.root))
         if number in part.artifacts.archived:
             known = earlier[name]

@@ -7,7 +7,7 @@ import json
 import math
 from pathlib import Path
 
-from campaign.assemble import find_place
+from campaign.assemble import slots_asked_for
 from campaign.core.lifecycle import estimate
 from campaign.core.words import duration
 from campaign.layout import Layout
@@ -48,7 +48,7 @@ def command(arguments: argparse.Namespace) -> int:
     source = f"{measured} jobs of this campaign" if measured else "nothing measured yet"
     if arguments.seconds_per_job:
         source = "--seconds-per-job"
-    shape, slots = config.resources.shape, find_place(config).capacity(config)
+    shape, slots = config.resources.shape, slots_asked_for(config)
     cost = estimate(jobs, seconds, size, slots, shape.ranks * shape.threads, config.execution.timeout_s)
     if arguments.json:
         print(json.dumps({"jobs": jobs, "based_on": source, **cost}))

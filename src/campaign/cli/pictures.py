@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.errors import Code, UsageError
+from campaign.needs import need
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -28,10 +28,7 @@ def draw(asked: Path | None, directory: Path, name: str, make: Callable[[], Figu
     """Draw what `make` gives, if it was asked for, and say where; UsageError where there is no matplotlib."""
     if asked is None:
         return
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UsageError(
-            Code.GENERATOR_UNAVAILABLE, "a picture needs matplotlib", action="pip install 'campaign[plots]'"
-        )
+    need("a picture", "matplotlib", extra="plots")
     from campaign.analyse.figures import save
 
     usual = directory / "qa" / "summary_plots" / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.png"

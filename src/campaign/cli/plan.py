@@ -60,7 +60,7 @@ def command(arguments: argparse.Namespace) -> int:
 
 
 def print_dry_run(config: Config, generator: Generator, *, as_json: bool) -> int:
-    """Everything that `campaign run` would run now, in order, and nothing else."""
+    """Everything that `campaign run` would run now, in order, unless there are enough before; jobs of stages follow from it."""
     from campaign.status import terminal_jobs
 
     plan = lay_out(config, generator)
@@ -156,10 +156,8 @@ def _print(plan: Plan, limit: int) -> None:
 def _print_missing(plan: Plan, limit: int) -> None:
     if not plan.missing:
         return
-    realizations = {plan.grid.point(m.job)[plan.grid.axes[0].name] for m in plan.missing}
-    print(
-        f"missing input: {len(plan.missing)} jobs, {len(realizations)} of {plan.grid.shape[0]} {plan.grid.axes[0].name}s"
-    )
+    members = {m.job // plan.row for m in plan.missing}
+    print(f"missing input: {len(plan.missing)} jobs, {len(members)} of {plan.grid.shape[0]} {plan.grid.axes[0].name}s")
     for entry in _missing(plan)[:limit]:
         with_ = f" (skipped with {entry['skipped_with']})" if entry["skipped_with"] else ""
         print(f"  {entry['name']}: {entry['path']}{with_}")

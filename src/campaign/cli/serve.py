@@ -10,6 +10,7 @@ import sys
 
 from campaign.cli.registry import URL
 from campaign.errors import Code, UsageError
+from campaign.needs import need
 from campaign.outcome import EXIT_DONE
 
 EPILOG = """Who asks is told by a bearer token: campaign token create NAME. On the loopback, --trust-principal-header believes the bare
@@ -46,15 +47,7 @@ def command(arguments: argparse.Namespace) -> int:
             f"at {arguments.host} anybody could be anybody",
             action="leave --trust-principal-header out and give tokens, or listen at 127.0.0.1",
         )
-    try:
-        import fastapi  # noqa: F401
-        import mcp  # noqa: F401
-        import sqlalchemy  # noqa: F401
-        import uvicorn  # noqa: F401
-    except ImportError as error:
-        raise UsageError(
-            Code.GENERATOR_UNAVAILABLE, f"a server needs {error.name}", action="pip install 'campaign[registry]'"
-        ) from error
+    need("a server", "fastapi", "mcp", "sqlalchemy", "uvicorn", extra="registry")
     return _serve(arguments)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 from campaign.analyse.tidy import write
 from campaign.errors import Code, FormatError, UsageError
 from campaign.examine import tidy_frames
+from campaign.needs import need
 from campaign.outcome import EXIT_DONE, EXIT_FOUND
 
 EPILOG = """From Python: campaign.tidy(DIRECTORY) gives the same as a pandas.DataFrame.
@@ -38,10 +38,8 @@ def _table(text: str) -> Path:
 def command(arguments: argparse.Namespace) -> int:
     """`campaign tidy`."""
     target: Path = arguments.output
-    if target.suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
-        raise UsageError(
-            Code.CONFIG_INVALID, "Parquet needs pyarrow", action="pip install 'campaign[parquet]', or write a .csv"
-        )
+    if target.suffix == ".parquet":
+        need("Parquet", "pyarrow", extra="parquet")
     if target.exists() and not arguments.force:
         raise UsageError(Code.CONFIG_INVALID, f"{target} is there already", action="add --force, or name another file")
     refused: list[str] = []

@@ -76,10 +76,10 @@ def load_config(
     """
     env = os.environ if environment is None else environment
     file = source.read_yaml(path, env)
-    upper = file.overlay(source.environment_layer(env)).overlay(source.option_layer(settings))
+    upper = file.overlay(source.environment_layer(env)).overlay(source.option_layer(settings, env))
     if base_path is not None:
         upper = upper.overlay(source.value_layer(("outputs", "base_path"), str(base_path), "the campaign's directory"))
-    machine, lower = _machine(upper, path)
+    machine, lower = _machine(upper, path, env)
     layer = lower.overlay(upper)
     problems = list(layer.problems)
     document = validated(Document, layer.values, layer, problems)
@@ -107,7 +107,7 @@ def _look_further(layer: Layer, machine: _MachineFile, problems: list[Problem], 
     problems += more
 
 
-def _machine(layer: Layer, path: Path) -> tuple[_MachineFile, Layer]:
+def _machine(layer: Layer, path: Path, environment: Mapping[str, str]) -> tuple[_MachineFile, Layer]:
     """The machine file that the campaign names, and the defaults in it."""
     name = str(layer.values.get("machine", "local"))
     known = sorted(p.stem for p in MACHINES.glob("*.yaml"))
@@ -117,7 +117,7 @@ def _machine(layer: Layer, path: Path) -> tuple[_MachineFile, Layer]:
             layer.where(("machine",)), "machine", shown(name), f"{', '.join(known)}, or a path", nearest(name, known)
         )
         raise ConfigError((problem,))
-    raw = source.read_yaml(file, os.environ)
+    raw = source.read_yaml(file, environment)
     problems: list[Problem] = list(raw.problems)
     machine = validated(Machine, raw.values, raw, problems)
     if problems or machine is None:
@@ -190,7 +190,7 @@ class _Freezer:
             ),
             resources=resources,
             slurm=self._slurm(),
-            directory=str(base / f"{document.campaign.version}_{identity.slug(document.campaign.name)}"),
+            directory=str(base / identity.directory_name(document.campaign.version, document.campaign.name)),
             naming_scheme=scheme,
             has_case_files=document.outputs.artifacts == "simorc",
             stages={name: stage.model_dump(mode="json") for name, stage in document.stages.items()},

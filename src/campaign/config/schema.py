@@ -215,7 +215,7 @@ class ExecutionSection(_Section):
     retry_delay_s: Annotated[float, Field(ge=0, description="before the first retry")] = 5.0
     retry_delay_max_s: Annotated[float, Field(ge=0)] = 600.0
     timeout_hours: Annotated[float, Field(gt=0, description="for one attempt")] = 2.0
-    order: Annotated[str, Field(description="shuffled, block, realization_major or redshift_major")] = "shuffled"
+    order: Annotated[str, Field(description="shuffled, block, or AXIS_major, such as redshift_major")] = "shuffled"
     missing_input: Literal["skip_job", "skip_realization", "refuse"] = "skip_job"
     flush_interval_s: Annotated[float, Field(gt=0, description="time between updates of the dataset")] = 30.0
     duration_axis: Annotated[

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -168,11 +167,11 @@ def environment_layer(environment: Mapping[str, str]) -> Layer:
     for name, text in sorted(environment.items()):
         if name.startswith(ENVIRONMENT_PREFIX):
             path = tuple(part.lower() for part in name.removeprefix(ENVIRONMENT_PREFIX).split("__"))
-            layer = layer.overlay(_single(path, text, f"environment variable {name}"))
+            layer = layer.overlay(_single(path, text, f"environment variable {name}", environment))
     return layer
 
 
-def option_layer(settings: Sequence[str]) -> Layer:
+def option_layer(settings: Sequence[str], environment: Mapping[str, str]) -> Layer:
     """Overrides of the form `execution.batch_size=50`, as `--set` takes them."""
     layer = Layer()
     for setting in settings:
@@ -181,14 +180,14 @@ def option_layer(settings: Sequence[str]) -> Layer:
         if not equals or not key.strip() or not all(part.strip() for part in key.split(".")):
             layer.problems.append(Problem(place, "--set", repr(setting), "KEY.KEY=VALUE"))
             continue
-        layer = layer.overlay(_single(tuple(part.strip() for part in key.split(".")), text, place))
+        layer = layer.overlay(_single(tuple(part.strip() for part in key.split(".")), text, place, environment))
     return layer
 
 
-def _single(path: Path_, text: str, place: str) -> Layer:
+def _single(path: Path_, text: str, place: str, environment: Mapping[str, str]) -> Layer:
     heard = Layer(places={(): place})
     try:
-        value = _Reader(place, heard, os.environ).convert(YAML(typ="rt", pure=True).load(text), path)
+        value = _Reader(place, heard, environment).convert(YAML(typ="rt", pure=True).load(text), path)
     except YAMLError:
         value = text
     layer = value_layer(path, value, place)

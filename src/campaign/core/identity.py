@@ -78,6 +78,11 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9.\-]+", "_", text.lower()).strip("_.-") or "campaign"
 
 
+def directory_name(version: str, name: str) -> str:
+    """What the directory of a campaign is called."""
+    return f"{version}_{slug(name)}"
+
+
 AXIS_DIRECTORIES = frozenset({"realization"})
 """Axes each of whose values has a directory of its own, named by its word."""
 

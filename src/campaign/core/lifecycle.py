@@ -13,13 +13,13 @@ from campaign.core.model import Execution, FailureClass, Outcome, Record, State
 from campaign.core.policy import RULES, class_of
 
 TERMINAL = frozenset({State.COMPLETED, State.FAILED, State.TIMEOUT, State.MISSING_INPUT, State.CANCELLED})
+"""States that end a job for good, until somebody sends it back, or its input comes."""
+
 FAILED = frozenset({State.FAILED, State.TIMEOUT})
 """States of jobs whose attempts are used up."""
 
 UNMET = FAILED | {State.MISSING_INPUT}
 """States of jobs that need somebody."""
-
-"""States that a run leaves alone; `retry` sends all but `completed` back to pending."""
 
 MOVES: dict[tuple[State, str], State] = {
     (State.PENDING, "queue"): State.QUEUED,

@@ -149,7 +149,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What one attempt reports. `schema` names the version of this layout."""
+    """What one attempt reports."""
 
     job: int
     name: str
@@ -330,7 +330,7 @@ class Execution:
     retry_delay_max_s: float
     timeout_s: float
     order: str  # shuffled, block, or "<axis>_major"
-    missing_input: str  # skip_job, skip_first_axis, refuse
+    missing_input: str  # skip_job, skip_realization, refuse
     flush_interval_s: float
     duration_axis: str  # along which run times are learned
     walltime_quantile: float

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,14 @@ from campaign.core.model import State
 
 Indices = npt.NDArray[np.int64]
 
-OVER = np.array([int(state) for state in TERMINAL])
+ENDED = np.array([int(state) for state in TERMINAL])
+ROUNDING = 1e-9
+"""Of a product of a share and a number of members, which may be a little above a whole number."""
+
+
+def members_needed(share: float, members: int) -> int:
+    """How many of so many members a share of them is, at least."""
+    return math.ceil(share * members - ROUNDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +39,7 @@ class Gates:
     def __init__(self, waiting: Sequence[Waiting], states: npt.NDArray[np.int8]) -> None:
         waiting = [one for one in waiting if len(one.jobs)]
         self._jobs = np.concatenate([np.zeros(0, np.int64), *(one.jobs for one in waiting)])
-        ended, completed = np.isin(states, OVER), states == State.COMPLETED
+        ended, completed = np.isin(states, ENDED), states == State.COMPLETED
         none = np.zeros(0, np.int64)
         self._left = np.concatenate([none, *((~ended[one.inputs]).sum(axis=1) for one in waiting)])
         self._lacking = np.concatenate([none, *(one.at_least - completed[one.inputs].sum(axis=1) for one in waiting)])
@@ -57,7 +65,7 @@ class Gates:
 
     @property
     def waiting(self) -> bool:
-        """Whether jobs could start whose results have to be read from disk first."""
+        """Whether jobs could start whose inputs have to be brought into the dataset first."""
         return bool(self._open)
 
     def take(self) -> list[int]:

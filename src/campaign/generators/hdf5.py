@@ -8,17 +8,15 @@ from typing import Any
 import numpy.typing as npt
 
 from campaign.errors import Code, UsageError
+from campaign.needs import need
 
 
 def columns(path: Path) -> dict[str, npt.NDArray[Any]]:
     """Every array of a file by its name, such as `galaxies/position`; UsageError where it can't be read."""
-    try:
-        import h5py
-        import hdf5plugin  # noqa: F401 - registers the filters that a catalogue may need
-    except ImportError as error:
-        raise UsageError(
-            Code.GENERATOR_UNAVAILABLE, f"{error.name} is not installed", action="pip install 'campaign[galaxies]'"
-        ) from error
+    need("a catalogue", "h5py", "hdf5plugin", extra="galaxies")
+    import h5py
+    import hdf5plugin  # noqa: F401 - registers the filters that a catalogue may need
+
     found: dict[str, npt.NDArray[Any]] = {}
 
     def take(name: str, item: Any) -> None:

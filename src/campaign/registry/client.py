@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import getpass
 import http.client
-import importlib.util
 import json
-import os
 import re
 import urllib.error
 import urllib.parse
@@ -17,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from campaign.errors import Code, UsageError
+from campaign.needs import need
+from campaign.person import user
 from campaign.private import read_private
 from campaign.registry import errors
 from campaign.registry.errors import RegistryError, RegistryUnavailableError
@@ -70,25 +69,13 @@ def me() -> UUID:
     return uuid5(NAMESPACE_URL, f"campaign:user:{user()}")
 
 
-def user() -> str:
-    """My name on this machine; my number where it has no name for it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid-{os.getuid()}"
-
-
 def open_store(url: str, *, create: bool = False) -> EventStore:
     """The database of a registry; UsageError where what it needs is not installed.
 
     RegistryUnavailableError where it can't be reached, or holds no registry and none is to be made.
     """
     needed = ["sqlalchemy", *(["psycopg"] if url.startswith("postgresql") else [])]
-    absent = [name for name in needed if importlib.util.find_spec(name) is None]
-    if absent:
-        raise UsageError(
-            Code.GENERATOR_UNAVAILABLE, f"the registry's database needs {absent[0]}", action="pip install 'campaign[registry]'"
-        )  # fmt: skip
+    need("the registry's database", *needed, extra="registry")
     from campaign.registry.store import EventStore
 
     return EventStore(url, create=create)

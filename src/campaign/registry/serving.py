@@ -73,7 +73,8 @@ def serve_stdio(registry: Registry) -> None:
     import anyio
     from mcp.server.stdio import stdio_server
 
-    from campaign.registry.client import me, user
+    from campaign.person import user
+    from campaign.registry.client import me
 
     server = make_server(registry, as_somebody(Principal(me(), Role.OPERATOR, user())))
 

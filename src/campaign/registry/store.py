@@ -6,7 +6,6 @@ import contextlib
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -283,8 +282,3 @@ def _database_errors() -> Iterator[None]:
 
 def _reason(error: Exception) -> str:
     return str(getattr(error, "orig", error)).partition("\n")[0]
-
-
-def moment(value: datetime | None) -> str | None:
-    """A time as clients see it."""
-    return None if value is None else value.isoformat()

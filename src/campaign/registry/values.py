@@ -94,10 +94,6 @@ class RefId(BoundedText):
     WHAT, MOST, REFUSAL = "id of an external reference", 200, errors.InvalidCampaignExternalRefError
 
 
-REF_SCHEMES = ("proposal", "btr", "visit", "cycle")
-"""Schemes that are known from the first day; others are allowed."""
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class ExternalRef:
     """A reference to a record elsewhere."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import re
 import shlex
@@ -14,6 +13,7 @@ from pathlib import Path
 from campaign.adapters.slurm.ask import ask, attempt
 from campaign.core.model import Config
 from campaign.errors import Code, UsageError
+from campaign.person import user
 
 FIELDS = {"job": "%i", "state": "%T", "reason": "%r", "elapsed": "%M", "left": "%L", "nodes": "%D", "submitted": "%V"}
 """What the queue is asked for, and how `squeue` calls it."""
@@ -101,7 +101,7 @@ def queued(directory: Path) -> list[QueuedJob] | None:
     if shutil.which("squeue") is None:
         return []
     form = "|".join(FIELDS.values())
-    done = attempt(("squeue", "-h", "-u", getpass.getuser(), "--name", job_name(directory), "-o", form))
+    done = attempt(("squeue", "-h", "-u", user(), "--name", job_name(directory), "-o", form))
     if done.returncode:
         return None
     rows = [line.split("|") for line in done.stdout.splitlines() if line.strip()]

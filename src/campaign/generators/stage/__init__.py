@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from campaign.core.model import Axis, Point, State, Task, Variable
+from campaign.core.staging import members_needed
 from campaign.errors import Code, InputError, JobError, ProductError, UsageError
 from campaign.generators.importing import imported
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     import xarray
 
 INGREDIENTS = ("task_fingerprint", "product_sha256")
-ROUNDING = 1e-9
 FINGERPRINT, MEMBERS = "inputs_fingerprint", "n_members"
 """Variables of every stage: SHA-256 of what went in, and of how many jobs that was."""
 
@@ -153,7 +153,7 @@ class Stage:
         needs = config["needs"] or measured(campaign)
         here = at_point(campaign, task.point)[[*INGREDIENTS, "status", *needs]].load()
         members = there(here, over, needs)
-        if members.sizes[over] < config["at_least"] * here.sizes[over] * (1 - ROUNDING):
+        if members.sizes[over] < members_needed(config["at_least"], here.sizes[over]):
             raise InputError(
                 Code.INPUT_MISSING,
                 f"{members.sizes[over]} of {here.sizes[over]} members have completed and are measured, and {config['at_least']:g} of them are needed",
