@@ -10,7 +10,7 @@ from prometheus_client import REGISTRY, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from scenes import Scene
 
-from campaign.adapters.eventlog import EventLog
+from campaign.adapters.eventlog import EventLog, ended_with
 from campaign.adapters.metrics import exported
 from campaign.adapters.progress import ProgressFile, look_of, read_snapshot, together
 from campaign.core.model import Axis, State
@@ -110,6 +110,22 @@ def test_events_are_lines_of_json(tmp_path, clock):
         "time": "1970-01-12T13:46:40.000+00:00", "event": "job_ended", "job": 3, "name": "r0003/ü", "duration_s": 0.5,
     }  # fmt: skip
     assert second["counts"] == {"completed": 3}
+
+
+def test_how_the_latest_run_ended_is_read_from_its_events(tmp_path, clock):
+    path = tmp_path / "events.jsonl"
+    log = EventLog(path, clock)
+    assert ended_with(path) is None
+    for event, facts, told in (
+        ("run_began", {}, None), ("run_ended", {"exit_code": 0}, 0), ("order", {"order": "stop"}, 0), ("run_began", {}, None),
+        ("run_ended", {"exit_code": 4}, 4),
+    ):  # fmt: skip
+        log.hear(event, **facts)
+        log.write()
+        assert ended_with(path) == told
+    with path.open("a") as file:
+        file.write('{"cut o')
+    assert ended_with(path) == 4
 
 
 def test_events_that_can_not_be_written_stop_nothing(tmp_path, clock, caplog):

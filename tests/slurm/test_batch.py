@@ -54,6 +54,13 @@ def test_a_batch_job_runs_the_campaign_wherever_it_lies(slurm, hostile):
     assert json.loads(out)["counts"] == {"completed": 9}
 
 
+def test_a_job_that_ends_since_there_are_enough_has_ended_well(slurm, study):
+    study.write(realizations=12, seconds=0.2, resources="{slots: 1}", slurm="{nodes: 1, walltime: '00:05:00'}")
+    code, out, err = command("submit", study.yaml, "--wait", "--set", "execution.enough={realizations: 2}")
+    assert code == 0, out + err
+    assert study.states()["pending"] > 0
+
+
 def test_options_that_slurm_refuses_are_told_in_its_words(slurm, study):
     study.write()
     code, _, err = command("submit", study.yaml, "--", "--partition=nowhere")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,3 +50,24 @@ class EventLog:
                 self._lost = True
                 with contextlib.suppress(Exception):
                     logger.warning("events can't be written to %s: %s", self._path, error)
+
+
+TAIL_BYTES = 1 << 16
+
+
+def ended_with(path: Path) -> int | None:
+    """The exit code of the latest run that ended in order; None where none did, or another has begun since."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(path.stat().st_size - TAIL_BYTES, 0))
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            told = json.loads(line)
+            if told["event"] in ("run_began", "run_broken"):
+                return None
+            if told["event"] == "run_ended":
+                return int(told["exit_code"])
+    return None

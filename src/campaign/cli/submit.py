@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 from campaign import opening, submit
+from campaign.adapters.eventlog import ended_with
 from campaign.adapters.slurm import batch
 from campaign.cli.status import words
 from campaign.layout import Layout
@@ -84,11 +85,13 @@ def _wait(layout: Layout, *, as_json: bool) -> int:
         pause = min(1.3 * pause, LONGEST_S) if gone_since is None else FIRST_LOOK_S
     status = read_status(layout)
     print(json.dumps(status.to_json()) if as_json else words(status))
-    return exit_code_of(status)
+    return exit_code_of(status, ended_with(layout.events))
 
 
-def exit_code_of(status: Status) -> int:
-    """The exit code of a campaign that is not running."""
+def exit_code_of(status: Status, told: int | None = None) -> int:
+    """The exit code of a campaign that is not running, whose latest run has `told` its own: there may be enough although jobs are left."""
+    if told == EXIT_DONE:
+        return EXIT_DONE
     if status.counts.get("completed", 0) == status.total:
         return EXIT_DONE
     waiting = sum(status.counts.get(word, 0) for word in ("pending", "queued", "running"))
