@@ -101,7 +101,7 @@ def test_a_record_that_claims_a_file_elsewhere_harms_nothing(tmp_path):
     outside.write_text("mine")
     layout = Layout(tmp_path / "campaign")
     product = Product("../precious", 4, "0" * 64)
-    assert "leaves the campaign's directory" in examine._wrong(layout, product, hashed=True)
+    assert "leaves the campaign's directory" in examine._looking(layout, hashed=True)(product)
     assert outside.read_text() == "mine"
 
 
