@@ -6,6 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from campaign.config import load_config
@@ -15,6 +16,8 @@ from campaign.generators.galaxies import Galaxies
 from campaign.plan import make_plan
 from tests import reliability
 
+hypothesis.settings.register_profile("campaign", deadline=None)  # other tests run beside them
+hypothesis.settings.load_profile("campaign")
 PLUGINS = Path(__file__).parent / "plugins"
 COMPILED = Path(__file__).parents[1] / ".pytest_cache" / "jax"
 """What JAX compiles in one test, other tests need not compile again."""
