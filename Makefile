@@ -31,8 +31,8 @@ quickstart: $(READY)
 
 # Slow tests mostly wait, so they run beside the others; so does the wheel on each Python.
 test: check programs
-	@$(BIN)/python -m pytest -m "slow or slurm" > .slow.log 2>&1 & slow=$$!; code=0; \
-	$(BIN)/python -m pytest -m "not slow and not slurm" --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
+	@$(BIN)/python -m pytest -m "(slow or slurm) and not page" > .slow.log 2>&1 & slow=$$!; code=0; \
+	$(BIN)/python -m pytest -m "not (slow or slurm) or page" --cov=campaign.core --cov=campaign.plan --cov=campaign.graph --cov-branch \
 		--cov-report=term --cov-fail-under=95 || code=1; \
 	$(MAKE) --no-print-directory wheels others || code=1; \
 	wait $$slow || code=1; cat .slow.log; exit $$code

@@ -26,6 +26,7 @@ def with_examples(page):
     return page.name not in ON_A_CLUSTER and any(block.language in RUN for block in blocks(page))
 
 
+@pytest.mark.page
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if with_examples(page)], ids=lambda page: page.name)
 def test_what_a_page_shows_runs(page, tmp_path, monkeypatch, request):

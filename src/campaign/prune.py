@@ -166,6 +166,8 @@ def _archived(config: Config, books: _Books, layout: Layout, kept: list[str]) ->
         kept.append(f"products: {why}")
         return
     copies = _copies(layout, kept)
+    if not copies:
+        kept.append("products: no archive that holds them is known; campaign archive makes one")
     for _, product in auditing.products_of(books.plan, books.artifacts, books.table):
         path = layout.inside(product.path)
         home = copies.get((product.path, product.sha256))
@@ -197,7 +199,9 @@ def _copies(layout: Layout, kept: list[str]) -> dict[tuple[str, str], str]:
                 if entry.kind == "product":
                     found[entry.source, entry.sha256] = str(root / entry.path)
         except (CampaignError, OSError) as error:
-            kept.append(f"products: {error.message if isinstance(error, CampaignError) else error}")
+            kept.append(
+                f"products: an archive is not there now: {error.message if isinstance(error, CampaignError) else error}"
+            )
     return found
 
 

@@ -68,7 +68,7 @@ def git_commit(directory: Path) -> dict[str, Any] | None:
     commit = _git(directory, "rev-parse", "HEAD")
     if commit is None:
         return None
-    return {"commit": commit, "dirty": bool(_git(directory, "status", "--porcelain"))}
+    return {"commit": commit, "dirty": bool(_git(directory, "status", "--porcelain", "--untracked-files=no"))}
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

@@ -22,7 +22,8 @@ class Check:
     """What was found."""
 
     directory: str
-    files: int
+    files: int  # that were read
+    sound_files: int  # of these: as they were written
     size_bytes: int
     damaged: tuple[tuple[str, str], ...]  # (path, what is wrong)
     unexpected: tuple[str, ...]  # files that nobody has written down
@@ -60,12 +61,12 @@ def verify(root: str | Path, told: Told = lambda *_: None) -> Check:
         told(files, size)
         if wrong:
             damaged.setdefault(path, wrong)
-    if index.ROWS not in damaged:
+    if not {index.ROWS, index.SUMS} & damaged.keys():
         damaged |= _disagreements(root, known)
     here = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_symlink() or not path.is_dir())
     unexpected = sorted(path for path in here if path not in known and path not in (index.SUMS, index.LOCK))
     return Check(
-        str(root), files, size, tuple(damaged.items()), tuple(unexpected), finished=head.get("finished", True) is not None,
+        str(root), files, sum(path not in damaged for path in known), size, tuple(damaged.items()), tuple(unexpected), finished=head.get("finished", True) is not None,
         complete=bool(head.get("complete", False)),
     )  # fmt: skip
 

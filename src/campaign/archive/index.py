@@ -59,16 +59,18 @@ def read_head(root: Path) -> dict[str, Any]:
     try:
         head: dict[str, Any] = json.loads((root / HEAD).read_text())
         version, _ = head["schema_version"], [head[key] for key in NEEDED]
-    except FileNotFoundError:
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        if (root / SUMS).is_file() or ((root / HEAD).is_file() and not isinstance(error, KeyError)):
+            raise FormatError(
+                Code.FORMAT_DAMAGED,
+                f"{root / HEAD} " + ("is gone" if isinstance(error, FileNotFoundError) else f"can't be read: {error}"),
+                action="campaign archive CAMPAIGN DEST writes it anew",
+            ) from error
         raise UsageError(
             Code.CAMPAIGN_MISSING,
             f"there is no archive in {root}",
             action=f"name the directory that holds {HEAD}: it is called <version>_<name>, as the campaign is",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FormatError(
-            Code.FORMAT_DAMAGED, f"{root / HEAD} can't be read: {error}", action="campaign archive writes it anew"
-        ) from error
     if version != SCHEMA_VERSION:
         raise FormatError(
             Code.FORMAT_UNKNOWN, f"{root / HEAD} has schema {version!r}", action="read it with a newer campaign"

@@ -129,7 +129,7 @@ def _refuse_other_records(layout: Layout, root: Path, parts: list[Part], earlier
 def _make(root: Path, access: Access, asked: Asked) -> None:
     try:
         access.make_directory(root, root)
-    except PermissionError as error:
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise UsageError(
             Code.STORAGE_UNWRITABLE, f"{root} can't be made, or given to {asked.group or 'you'}: {error.strerror}",
             action="name another place, or a group that you belong to (id -Gn)",
@@ -169,7 +169,7 @@ def _refuse(root: Path, layout: Layout, asked: Asked) -> None:
         )  # fmt: skip
     if not root.exists() or all(path.name == index.LOCK for path in root.iterdir()):
         return
-    if not (root / index.HEAD).exists():
+    if not ((root / index.HEAD).exists() or _is_of(root, known)):
         raise UsageError(
             Code.CAMPAIGN_EXISTS, f"{root} exists and is no archive", action="name another place, or move it away"
         )
@@ -186,6 +186,14 @@ def _refuse(root: Path, layout: Layout, asked: Asked) -> None:
             Code.CONFIG_CHANGED, f"{root} is laid out {_order(head['by'])}, not {_order(asked.by)}",
             action=f"go on with --by {head['by']}, or name another place" if head["by"] else "leave --by out, or name another place",
         )  # fmt: skip
+
+
+def _is_of(root: Path, known: dict[str, Any]) -> bool:
+    """Whether a directory without a head holds a copy of this campaign."""
+    try:
+        return bool((root / index.SUMS).exists() and manifest.told(Layout(root))["created"] == known["created"])
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def _trusted_head(root: Path) -> dict[str, Any] | None:

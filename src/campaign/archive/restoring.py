@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path, PurePath
 
 from campaign import durable, manifest
@@ -50,7 +50,16 @@ def restore(
     layout = Layout(Path(base).absolute() / _component(root, head["campaign"]))
     if root.resolve() in (layout.root.resolve(), *layout.root.resolve().parents):
         raise UsageError(Code.CONFIG_INVALID, f"{base} lies in the archive", action="name a directory elsewhere")
-    entries = (entry for entry in index.read_entries(root) if entry.source)
+    if Layout(Path(base)).manifest.exists():
+        raise UsageError(
+            Code.CONFIG_INVALID,
+            f"{base} is a campaign",
+            action=f"name the directory that it lies in: {Path(base).absolute().parent}",
+        )
+    everything = index.read_entries(root)
+    entries = (
+        entry for entry in chain([next(everything)], everything) if entry.source
+    )  # nothing is made where it can't be read
     pace = Pace(bytes_per_s)
     if layout.manifest.exists():
         if manifest.read(layout)["created"] != head["begun"]:
@@ -74,11 +83,20 @@ def _component(root: Path, name: object) -> str:
 
 def _filled(root: Path, layout: Layout, entries: Iterator[Entry], pace: Pace, told: Told) -> Restored:
     """Bring products and records back that a campaign lacks; everything else is newer there than here."""
-    files = size = 0
-    for entry, _ in _brought(root, layout, (entry for entry in entries if _is_lacking(layout, entry)), pace):
+    files = size = kept = 0
+
+    def lacking() -> Iterator[Entry]:
+        nonlocal kept
+        for entry in entries:
+            if _is_lacking(layout, entry):
+                yield entry
+            else:
+                kept += 1
+
+    for entry, _ in _brought(root, layout, lacking(), pace):
         files, size = files + 1, size + entry.size_bytes
         told(files, size)
-    return Restored(str(layout.root), files, size, kept=0)
+    return Restored(str(layout.root), files, size, kept)
 
 
 def _is_lacking(layout: Layout, entry: Entry) -> bool:

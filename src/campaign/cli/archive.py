@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from campaign.adapters.terminal import counting
+from campaign.archive.index import LACKING
 from campaign.cli.sizes import rate
 from campaign.core.words import size
 from campaign.errors import Code, UsageError
@@ -145,7 +146,7 @@ def _verify(archive: Path, *, as_json: bool) -> int:
 
 def _found(found: Check) -> list[str]:
     told = [
-        f"{found.directory}: {found.files - len(found.damaged)} of {found.files} files are as they were written, {size(found.size_bytes)}"
+        f"{found.directory}: {found.sound_files} of {found.files} files are as they were written, {size(found.size_bytes)}"
     ]
     wrong = [f"{path}: {what}" for path, what in found.damaged]
     wrong += [f"{path}: nobody has written it down" for path in found.unexpected]
@@ -154,8 +155,10 @@ def _found(found: Check) -> list[str]:
         told.append(f"  and {len(wrong) - SHOWN} more (--json lists all)")
     if not found.finished:
         told.append("the copy did not come to its end: campaign archive CAMPAIGN DEST goes on with it")
-    elif not found.complete:
-        told.append("incomplete, as INCOMPLETE.csv says")
+    elif (Path(found.directory) / LACKING).exists():
+        told.append(f"incomplete, as {LACKING} says")
     if found.damaged:
-        told.append("next: campaign archive CAMPAIGN DEST --checksum copies what is damaged again")
+        told.append("next: campaign archive CAMPAIGN DEST --checksum copies what is damaged or gone again")
+    if found.unexpected:
+        told.append("what nobody has written down is somebody else's: take it out, or leave it there")
     return told

@@ -93,7 +93,7 @@ def _words(found: Comparison, about: dict[str, int], *, same: bool) -> list[str]
     told = []
     if about:
         told.append(
-            f"products: {about['identical']} identical, {about['different']} different, {about['in_one_only']} in one only"
+            f"products of the jobs that both have: {about['identical']} identical, {about['different']} different, {about['in_one_only']} in one only"
         )
     if same:
         return [*told, f"identical, bit for bit: {len(found.entries)} compared"]

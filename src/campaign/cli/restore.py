@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -41,11 +42,12 @@ def command(arguments: argparse.Namespace) -> int:
             bytes_per_s=arguments.limit,
             told=told,
         )
+    logging.getLogger("campaign").setLevel(logging.WARNING)  # that it finds batches is no news
     refused = _index(Path(done.directory))
     if arguments.json:
         print(json.dumps({**asdict(done), "not_indexed": refused}))
         return EXIT_DONE
-    print(f"{done.directory}: {done.files} files, {size(done.size_bytes)}; {done.kept} were there")
+    print(f"{done.directory}: {done.files} files brought, {size(done.size_bytes)}; {done.kept} were there")
     for words in refused:
         print(f"  not indexed: {words}")
     print(f"next: campaign run {done.directory} goes on with it")

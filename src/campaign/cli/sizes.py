@@ -6,12 +6,12 @@ import argparse
 
 
 def rate(text: str) -> int:
-    """`200 MB`, `200 MB/s` or a number, as bytes a second."""
+    """`200 MB` or `200 MB/s` as bytes a second."""
     from campaign.config.sizes import bytes_of
 
     words = text.strip().removesuffix("/s")
     try:
-        found = int(words) if words.isdecimal() else int(bytes_of(words))
+        found = int(bytes_of(words))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
     if found <= 0:
