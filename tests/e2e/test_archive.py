@@ -272,6 +272,11 @@ def test_a_line_that_is_taken_out_is_missed(copied, typed):
     code, out = typed("archive", "--verify", copied)
     assert code == 6
     assert "say different things" in out
+    for kept, words in ((lines[:-1], "its end is gone"), ([*lines[:-1], lines[-1][:-1]], "is none")):
+        (copied / index.SUMS).write_text("".join(kept))
+        code, out = typed("archive", "--verify", copied)
+        assert code == 6
+        assert words in out
     (copied / index.SUMS).unlink()
     code, out = typed("archive", "--verify", copied)
     assert code == 6

@@ -171,7 +171,7 @@ def test_two_campaigns_as_a_person_types_it(tmp_path):
         ds.to_zarr(paths[n] / "results.zarr", zarr_format=3)
     out, _ = command("compare", *map(str, paths))
     assert out.startswith(
-        "products: 0 identical, 120 different, 0 in one only\n2 compared, 2 not identical, 0 by more than chance\n"
+        "products of the jobs that both have: 0 identical, 120 different, 0 in one only\n2 compared, 2 not identical, 0 by more than chance\n"
     )
     assert "no axis 'seed'" in command("compare", *map(str, paths), "--over", "seed", code=2)[1]
     assert xr.open_zarr(paths[0] / "results.zarr").sizes["realization"] == 60

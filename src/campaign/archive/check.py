@@ -61,6 +61,8 @@ def verify(root: str | Path, told: Told = lambda *_: None) -> Check:
         told(files, size)
         if wrong:
             damaged.setdefault(path, wrong)
+    if index.SUMS not in damaged and index.ROWS not in known:
+        damaged[index.SUMS] = "its end is gone"
     if not {index.ROWS, index.SUMS} & damaged.keys():
         damaged |= _disagreements(root, known)
     here = (str(path.relative_to(root)) for path in root.rglob("*") if path.is_symlink() or not path.is_dir())

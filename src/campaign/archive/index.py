@@ -131,8 +131,8 @@ def read_sums(root: Path) -> Iterator[tuple[str, str]]:
     try:
         with (root / SUMS).open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
             for number, line in enumerate(file, 1):
-                match = _SUM.fullmatch(line.rstrip("\n"))
-                if match is None:
+                match = _SUM.fullmatch(line.removesuffix("\n"))
+                if match is None or not line.endswith("\n"):
                     raise FormatError(Code.FORMAT_DAMAGED, f"line {number} of {root / SUMS} is none: {line[:80]!r}")
                 path = _unescaped(match[3]) if match[1] else match[3]
                 yield _inside(path, root / SUMS), match[2]
