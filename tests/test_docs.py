@@ -232,14 +232,15 @@ def test_the_simulation_of_allocations_runs_and_no_job_is_cut_off():
         (["science.py", "--small"], 3),
         (["slots.py", "--slots", "4", "--rounds", "10"], 1),
         (["registry.py", "--campaigns", "200", "--repeats", "1"], 4 + 4 * installed()),
+        (["archive.py", "--small"], 8),
         (["sweeps.py", "--cases", "20", "--circuits", "20", "--repeats", "1"], 5),
     ],
 )
 def test_the_benchmarks_run(command, figures):
     pytest.importorskip("diffsky")
     program, *options = command
-    if program == "sweeps.py" and shutil.which("ngspice") is None:
-        pytest.skip("needs ngspice")
+    if (needed := {"sweeps.py": "ngspice", "archive.py": "rsync"}.get(program)) and shutil.which(needed) is None:
+        pytest.skip(f"needs {needed}")
     done = subprocess.run(
         [sys.executable, REPOSITORY / "benchmarks" / program, *options, "--json"],
         capture_output=True, text=True, check=False, timeout=300,
