@@ -81,52 +81,63 @@ def freeze(plan: Plan, layout: Layout, generator: Generator) -> None:
         compare(plan, layout, generator)
         if not zipfile.is_zipfile(layout.plan):
             _save_plan(plan, layout)
-        measured, stages = _variables(plan, generator), dict(plan.config.stages)
-        if known.get("variables") != measured or known.get("stages", {}) != stages:
-            durable.write_bytes(layout.config, yaml_text(plan.config.document, FROZEN).encode())
-            fresh = {"configuration": plan.config.document, "configuration_sha256": durable.sha256_of(layout.config)}
-            durable.write_json(layout.manifest, {**known, **fresh, "variables": measured, "stages": stages})
-            if known.get("variables", measured) != measured:
-                logger.warning(
-                    "%s measures other quantities than before; campaign measure fills in what is missing", layout.root
-                )
+        _renew(plan, layout, generator, known)
         return
-    document = plan.config.document
     _save_plan(plan, layout)
     reach("freeze.planned")
-    durable.write_bytes(layout.config, yaml_text(document, FROZEN).encode())
+    durable.write_bytes(layout.config, yaml_text(plan.config.document, FROZEN).encode())
     from campaign.adapters import provenance
 
-    stamp = provenance.stamp(type(generator))
+    durable.write_json(layout.manifest, _content(plan, layout, generator, known, provenance.stamp(type(generator))))
+
+
+def _renew(plan: Plan, layout: Layout, generator: Generator, known: Mapping[str, Any]) -> None:
+    """Write configuration and manifest again where other quantities are measured, or stages are declared otherwise."""
+    from campaign.config.source import yaml_text
+
+    measured, stages = _variables(plan, generator), dict(plan.config.stages)
+    if known.get("variables") == measured and known.get("stages", {}) == stages:
+        return
+    durable.write_bytes(layout.config, yaml_text(plan.config.document, FROZEN).encode())
+    fresh = {"configuration": plan.config.document, "configuration_sha256": durable.sha256_of(layout.config)}
+    durable.write_json(layout.manifest, {**known, **fresh, "variables": measured, "stages": stages})
+    if known.get("variables", measured) != measured:
+        logger.warning(
+            "%s measures other quantities than before; campaign measure fills in what is missing", layout.root
+        )
+
+
+def _content(
+    plan: Plan, layout: Layout, generator: Generator, known: Mapping[str, Any] | None, stamp: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The manifest; of a campaign that has grown, what was known keeps saying who began it, with what."""
+    document = plan.config.document
     first = stamp if known is None else {key: known[key] for key in stamp if key in known}
     grown = (
         [] if known is None else [*known.get("grown", ()), {"from_jobs": known["jobs"], "to_jobs": plan.size, **stamp}]
     )
-    durable.write_json(
-        layout.manifest,
-        {
-            "schema_version": 1,
-            **first,
-            "name": plan.config.name,
-            "version": plan.config.version,
-            "generator": generator.name,
-            "generator_version": generator.version if known is None else known["generator_version"],
-            "jobs": plan.size,
-            "method": document["design"]["method"] if "design" in document else "grid",
-            "axes": {axis.name: _extent(axis) for axis in plan.grid.axes},
-            "parameters": {
-                parameter.name: _extent(parameter) | _declared(parameter.name, document)
-                for parameter in plan.grid.parameters
-            },
-            "naming_scheme": plan.config.naming_scheme,
-            "variables": _variables(plan, generator),
-            "stages": dict(plan.config.stages),
-            "configuration_sha256": durable.sha256_of(layout.config),
-            "plan_fingerprint": plan.fingerprint,
-            "grown": grown,
-            "configuration": document,
+    return {
+        "schema_version": 1,
+        **first,
+        "name": plan.config.name,
+        "version": plan.config.version,
+        "generator": generator.name,
+        "generator_version": generator.version if known is None else known["generator_version"],
+        "jobs": plan.size,
+        "method": document["design"]["method"] if "design" in document else "grid",
+        "axes": {axis.name: _extent(axis) for axis in plan.grid.axes},
+        "parameters": {
+            parameter.name: _extent(parameter) | _declared(parameter.name, document)
+            for parameter in plan.grid.parameters
         },
-    )
+        "naming_scheme": plan.config.naming_scheme,
+        "variables": _variables(plan, generator),
+        "stages": dict(plan.config.stages),
+        "configuration_sha256": durable.sha256_of(layout.config),
+        "plan_fingerprint": plan.fingerprint,
+        "grown": grown,
+        "configuration": document,
+    }
 
 
 def measures_otherwise(plan: Plan, layout: Layout, generator: Generator) -> bool:

@@ -58,19 +58,24 @@ class Look:
 def look(config: Config, now_s: float | None = None) -> Look:
     """What the policy of a campaign lets go, from names, sizes and times; nothing is written."""
     now_s = time.time() if now_s is None else now_s
-    layout, policy = Layout(Path(config.directory)), config.cleanup
-    plan, _, _ = opening.opened(layout.root)
-    kept: list[str] = []
+    plan, _, layout = opening.opened(Path(config.directory))
+    removable, kept = _let_go(config, plan, layout, now_s)
+    days, purge = config.cleanup.purge_days, None
+    if days is not None:
+        purge = purged_within(_last_used(layout), days, now_s + WARNED_DAYS * DAY_S)
+    return Look(tuple(removable), tuple(kept), purge)
+
+
+def _let_go(config: Config, plan: Plan, layout: Layout, now_s: float) -> tuple[list[Removable], list[str]]:
+    """(what the policy lets go, why other things stay that it would)."""
+    policy, kept = config.cleanup, list[str]()
     found = [*_scraps(layout, policy, now_s)]
     if policy.orphans or policy.archived_products:
         books = _books(plan, layout)
         kept += books.doubts
         found += _orphans(books, layout) if policy.orphans and not books.doubts else []
         found += _archived(config, books, layout, kept) if policy.archived_products and not books.doubts else []
-    purge = None
-    if policy.purge_days is not None:
-        purge = purged_within(_last_used(layout), policy.purge_days, now_s + WARNED_DAYS * DAY_S)
-    return Look(tuple(found), tuple(kept), purge)
+    return found, kept
 
 
 def remove(config: Config, told: Told = lambda *_: None) -> tuple[list[Removable], list[str]]:
@@ -83,8 +88,8 @@ def remove(config: Config, told: Told = lambda *_: None) -> tuple[list[Removable
     gone: list[Removable] = []
     size = 0
     with opening.committing(plan, generator, layout):
-        found = look(config)
-        refused, files = list(found.kept), iter(found.removable)
+        removable, refused = _let_go(config, plan, layout, time.time())
+        files = iter(removable)
         while some := list(islice(files, TOGETHER)):
             sure = [one for one in some if not one.copy or _is_whole(one)]
             refused += [

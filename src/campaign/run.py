@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from campaign.assemble import follow, follows
+from campaign.cli.arguments import add_settings
 from campaign.conduct import DEFAULT_DASHBOARD, Options, run_campaign
 from campaign.guard import guarded
 from campaign.opening import read_config
@@ -25,10 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """What may be said of a run, whatever is run."""
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE",
-        help="override a key of the YAML, such as execution.batch_size=50; may be repeated",
-    )  # fmt: skip
+    add_settings(parser, ", such as execution.batch_size=50")
     parser.add_argument("--dry-run", action="store_true", help="print exactly what would be run, and stop")
     parser.add_argument("--json", action="store_true", help="report as JSON on standard output")
     parser.add_argument(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -131,7 +130,8 @@ class Copier:
             return None
         if there.st_size != item.size_bytes:
             return None
-        wanted = item.sha256 or durable.sha256_of(source)
+        known = self._earlier.get(item.path) if item.kind == "record" else None  # never changes, and was compared
+        wanted = item.sha256 or (known.sha256 if known else durable.sha256_of(source))
         if not self._asked.checksum and _looks_alike(source, target):
             return wanted
         return wanted if durable.sha256_of(target) == wanted else None
@@ -164,7 +164,7 @@ class Copier:
                 self._access.grant_file(target)
                 return digest, False
             self._access.grant_file(scratch)
-            os.replace(scratch, target)  # noqa: PTH105
+            scratch.replace(target)
         finally:
             scratch.unlink(missing_ok=True)
         return digest, True

@@ -148,9 +148,14 @@ def read_sums(root: Path) -> Iterator[tuple[str, str]]:
         ) from None
 
 
+def digests(root: Path, *names: str) -> dict[str, str]:
+    """What the checksums say of some files, as far as they tell of them; errors as for `read_sums`."""
+    return {path: digest for path, digest in read_sums(root) if path in names}
+
+
 def read_entries(root: Path) -> Iterator[Entry]:
     """Every file of an archive; FormatError where `archive.json` or `manifest.csv` is not what was written."""
-    sums = {path: digest for path, digest in read_sums(root) if path in (HEAD, ROWS)}
+    sums = digests(root, HEAD, ROWS)
     for name in (HEAD, ROWS):
         if not (root / name).exists() or sha256_of(root / name) != sums.get(name):
             raise FormatError(

@@ -200,7 +200,7 @@ def _trusted_head(root: Path) -> dict[str, Any] | None:
     """What an archive says of itself; None where that is not what was written."""
     try:
         head = index.read_head(root)
-        sums = dict(index.read_sums(root)) if head["finished"] is not None else {}
+        sums = index.digests(root, index.HEAD) if head["finished"] is not None else {}
     except FormatError:
         return None
     known = sums.get(index.HEAD)
@@ -225,7 +225,7 @@ def _gid(group: str) -> int | None:
 def _earlier(root: Path) -> dict[str, Entry]:
     """The files that an earlier copy tells of: from a manifest that is what was written, or else nothing."""
     try:
-        if dict(index.read_sums(root)).get(index.ROWS) == durable.sha256_of(root / index.ROWS):
+        if index.digests(root, index.ROWS).get(index.ROWS) == durable.sha256_of(root / index.ROWS):
             return {entry.path: entry for entry in index.read_rows(root)}
     except (CampaignError, OSError):
         pass

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from campaign.adapters.terminal import counting
 from campaign.archive.index import LACKING
-from campaign.cli.sizes import rate
-from campaign.core.words import size
+from campaign.cli.arguments import rate
+from campaign.core.words import shown, size
 from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE, EXIT_FOUND
 
@@ -119,9 +119,7 @@ def _archive(arguments: argparse.Namespace, asked: Asked) -> int:
 
 def _words(done: Archived, arguments: argparse.Namespace) -> list[str]:
     told = [f"{done.directory}: {done.copied} files copied, {size(done.copied_bytes)}; {done.kept} were there"]
-    told += [f"  not copied: {path}: {why}" for path, why in done.spoilt[:SHOWN]]
-    if len(done.spoilt) > SHOWN:
-        told.append(f"  and {len(done.spoilt) - SHOWN} more")
+    told += shown([f"not copied: {path}: {why}" for path, why in done.spoilt], SHOWN)
     if done.spoilt:
         told.append(
             f"next: campaign audit {arguments.campaign} tells more; what is lost is made again by verify --requeue and run; then this command again"
@@ -150,9 +148,7 @@ def _found(found: Check) -> list[str]:
     ]
     wrong = [f"{path}: {what}" for path, what in found.damaged]
     wrong += [f"{path}: nobody has written it down" for path in found.unexpected]
-    told += [f"  {line}" for line in wrong[:SHOWN]]
-    if len(wrong) > SHOWN:
-        told.append(f"  and {len(wrong) - SHOWN} more (--json lists all)")
+    told += shown(wrong, SHOWN, " (--json lists all)")
     if not found.finished:
         told.append("the copy did not come to its end: campaign archive CAMPAIGN DEST goes on with it")
     elif (Path(found.directory) / LACKING).exists():

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from campaign.adapters.terminal import counting
 from campaign.cli.status import find_campaign
-from campaign.core.words import size
+from campaign.core.words import shown, size
 from campaign.examine import audit_campaign
 from campaign.outcome import EXIT_DONE, EXIT_FOUND
 
@@ -43,10 +43,8 @@ def command(arguments: argparse.Namespace) -> int:
     if found.sound:
         print("everything is accounted for")
         return EXIT_DONE
-    for finding in found.findings[:SHOWN]:
-        print(f"  {finding.kind}: {finding.where}: {finding.what}")
-    if len(found.findings) > SHOWN:
-        print(f"  and {len(found.findings) - SHOWN} more (--json lists all)")
+    lines = [f"{finding.kind}: {finding.where}: {finding.what}" for finding in found.findings]
+    print("\n".join(shown(lines, SHOWN, " (--json lists all)")))
     print(f"next: {_next(directory, {finding.kind for finding in found.findings})}")
     return EXIT_FOUND
 

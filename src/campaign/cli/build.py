@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from campaign import opening
+from campaign.cli.arguments import add_settings
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
 
@@ -20,9 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="the campaign's YAML")
     parser.add_argument("--force", action="store_true", help="move a directory that exists aside, and begin anew")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
-    )
+    add_settings(parser)
 
 
 def command(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.cli.pictures import add_plot_argument, draw
+from campaign.core.words import shown
 from campaign.errors import Code, UsageError
 from campaign.outcome import EXIT_DONE, EXIT_FOUND
 
@@ -103,10 +104,7 @@ def _words(found: Comparison, about: dict[str, int], *, same: bool) -> list[str]
     )
     told += [f"  in one only: {name}" for name in found.only_in_one[:SHOWN]]
     ordered = sorted(differ, key=lambda entry: 2.0 if entry.p_value is None else entry.p_value)
-    told += [f"  {_line(entry)}" for entry in ordered[:SHOWN]]
-    if len(ordered) > SHOWN:
-        told.append(f"  and {len(ordered) - SHOWN} more")
-    return told
+    return told + shown([_line(entry) for entry in ordered], SHOWN)
 
 
 def _line(entry: Compared) -> str:

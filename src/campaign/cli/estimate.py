@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 
 from campaign.assemble import slots_asked_for
+from campaign.cli.arguments import add_settings
 from campaign.core.lifecycle import estimate
 from campaign.core.words import duration
 from campaign.layout import Layout
@@ -19,9 +20,7 @@ from campaign.status import read_measured_cost
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, help="the campaign's YAML, or its directory")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
-    )
+    add_settings(parser)
     parser.add_argument(
         "--seconds-per-job", type=_positive, metavar="S", help="use this time for a job instead of a measured one"
     )

@@ -10,6 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from campaign import opening
+from campaign.cli.arguments import add_settings
 from campaign.errors import Code, UsageError
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE
@@ -42,9 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=(*TEMPLATES, GENERATOR),
         help="what a new configuration starts from (default: quickstart)",
     )
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
-    )
+    add_settings(parser)
 
 
 def command(arguments: argparse.Namespace) -> int:

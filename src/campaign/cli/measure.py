@@ -7,6 +7,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+from campaign.cli.arguments import add_settings
+from campaign.core.words import shown
 from campaign.outcome import EXIT_DONE, EXIT_FOUND
 
 EPILOG = """Change what is measured in the YAML (of galaxies: `measurements`), then measure; no product is made again or changed.
@@ -20,9 +22,7 @@ SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("campaign", type=Path, help="its YAML, or the directory of a campaign")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a key of the configuration"
-    )
+    add_settings(parser)
     parser.add_argument(
         "--processes", type=int, metavar="N", help="how many read side by side (default: one for each CPU)"
     )
@@ -39,7 +39,7 @@ def command(arguments: argparse.Namespace) -> int:
 
     if arguments.processes is not None and arguments.processes < 1:
         raise UsageError(Code.CONFIG_INVALID, f"--processes {arguments.processes}: at least 1", action="leave it out")
-    config, generator = read_config(arguments.campaign, arguments.set)
+    config, generator = read_config(arguments.campaign, arguments.settings)
     with counting("products") as tell:
         told = fill(
             config,
@@ -55,8 +55,6 @@ def command(arguments: argparse.Namespace) -> int:
     else:
         verb = "lack" if arguments.dry_run else "have now"
         print(f"{config.directory}: {len(told.filled)} jobs {verb} {', '.join(told.variables)}")
-        for line in told.refused[:SHOWN]:
-            print(f"  not measured: {line}")
-        if len(told.refused) > SHOWN:
-            print(f"  and {len(told.refused) - SHOWN} more")
+        for line in shown([f"not measured: {line}" for line in told.refused], SHOWN):
+            print(line)
     return EXIT_FOUND if told.refused else EXIT_DONE

@@ -13,6 +13,7 @@ from typing import Any
 
 from campaign import manifest
 from campaign.assemble import find_place
+from campaign.cli.arguments import add_settings
 from campaign.core.model import Config
 from campaign.layout import Layout
 from campaign.opening import lay_out, read_config
@@ -26,9 +27,7 @@ SHOWN = 10
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, help="the campaign's YAML, or its directory")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
-    )
+    add_settings(parser)
     parser.add_argument(
         "--limit", type=_count, default=SHOWN, metavar="N", help=f"show N jobs (default {SHOWN}; 0 for all)"
     )

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from campaign.adapters.terminal import counting
-from campaign.core.words import size
+from campaign.cli.arguments import add_settings
+from campaign.core.words import shown, size
 from campaign.outcome import EXIT_DONE
 
 if TYPE_CHECKING:
@@ -29,10 +30,7 @@ SHOWN = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("campaign", type=Path, help="the directory of a campaign, or its YAML")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
-        help="override a key of the YAML, such as cleanup.orphans=true",
-    )  # fmt: skip
+    add_settings(parser, ", such as cleanup.orphans=true")
     parser.add_argument("--remove", action="store_true", help="remove it; without this, nothing is changed")
     parser.add_argument("--json", action="store_true", help="report as JSON, with every file")
 
@@ -64,10 +62,8 @@ def _told(what: str, files: Iterable[Removable], kept: Iterable[str], purge: Pur
         )
     if not files:
         print(f"nothing {what}" if what == "may go" else "nothing was removed")
-    for line in kept[:SHOWN]:
-        print(f"  kept: {line}")
-    if len(kept) > SHOWN:
-        print(f"  and {len(kept) - SHOWN} more")
+    for line in shown([f"kept: {line}" for line in kept], SHOWN):
+        print(line)
     if purge is not None:
         day = datetime.fromtimestamp(purge.first_s, UTC).date()
         print(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from campaign.adapters.terminal import counting
-from campaign.cli.sizes import rate
+from campaign.cli.arguments import rate
 from campaign.core.words import size
 from campaign.errors import UsageError
 from campaign.layout import Layout

@@ -13,6 +13,7 @@ from pathlib import Path
 from campaign import opening, submit
 from campaign.adapters.eventlog import ended_with
 from campaign.adapters.slurm import batch
+from campaign.cli.arguments import add_settings
 from campaign.cli.status import words
 from campaign.layout import Layout
 from campaign.outcome import EXIT_DONE, EXIT_FAILED_JOBS, EXIT_RESUMABLE
@@ -26,10 +27,7 @@ GONE_S = 2.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, help="the campaign's YAML, or its directory")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE",
-        help="override a key; also in the batch job",
-    )  # fmt: skip
+    add_settings(parser, ", also in the batch job")
     parser.add_argument("--dry-run", action="store_true", help="show the script and the command, submit nothing")
     parser.add_argument(
         "--chain", type=_positive, nargs="?", const=submit.CHAIN_DEFAULT, default=0, metavar="N",

@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from campaign.cli.arguments import add_settings
 from campaign.errors import ConfigError
 from campaign.opening import lay_out, read_config
 from campaign.outcome import EXIT_DONE, EXIT_USAGE
@@ -14,9 +15,7 @@ from campaign.outcome import EXIT_DONE, EXIT_USAGE
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("config", type=Path, nargs="?", help="the campaign's YAML")
-    parser.add_argument(
-        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE", help="override a key"
-    )
+    add_settings(parser)
     parser.add_argument("--json", action="store_true", help="report as JSON")
     parser.add_argument("--schema", action="store_true", help="print the JSON Schema of the YAML, for editors")
     parser.add_argument("--resolved", action="store_true", help="print the configuration with every default")

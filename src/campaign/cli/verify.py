@@ -9,6 +9,7 @@ from pathlib import Path
 
 from campaign.adapters.terminal import counting
 from campaign.cli.status import find_campaign
+from campaign.core.words import shown
 from campaign.examine import revoke, verify_products
 from campaign.outcome import EXIT_DONE, EXIT_FOUND
 
@@ -41,10 +42,10 @@ def command(arguments: argparse.Namespace) -> int:
         print(json.dumps({"products": count, "damaged": told_of, "requeued": [spoilt.name for spoilt in requeued]}))
         return EXIT_FOUND if damage else EXIT_DONE
     print(f"{directory}: {count - len(damage)} of {count} products are as recorded")
-    for spoilt in damage[:SHOWN]:
-        print(f"  {spoilt.name}: {spoilt.path}: {spoilt.what}")
-    if len(damage) > SHOWN:
-        print(f"  and {len(damage) - SHOWN} more (--json lists all)")
+    for line in shown(
+        [f"{spoilt.name}: {spoilt.path}: {spoilt.what}" for spoilt in damage], SHOWN, " (--json lists all)"
+    ):
+        print(line)
     if requeued:
         print(f"{len(requeued)} jobs went back to pending; next: campaign run {directory}")
     elif damage:

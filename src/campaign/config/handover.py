@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from campaign.config.section import PRINTED, STRICT
 from campaign.config.sizes import Size
 from campaign.core.handover import Archiving, Author, Cleanup
 
 Days = Annotated[float, Field(ge=0, le=36_500)]
-Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+Line = Annotated[str, Field(min_length=1, max_length=200, pattern=PRINTED)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = STRICT
 
 
 class AuthorSection(_Section):

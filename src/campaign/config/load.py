@@ -19,6 +19,7 @@ from campaign.config.schema import (
     MAX_JOBS,
     Document,
     EnoughSection,
+    ExecutionSection,
     JobType,
     Machine,
     Policed,
@@ -130,6 +131,26 @@ def _machine(layer: Layer, path: Path, environment: Mapping[str, str]) -> tuple[
     return _MachineFile(machine, file.absolute()), defaults
 
 
+def _execution(execution: ExecutionSection, axes: tuple[Axis, ...]) -> Execution:
+    """How jobs are run, as a value."""
+    return Execution(
+        batch_size=None if execution.batch_size == "auto" else execution.batch_size,
+        max_retries=execution.max_retries,
+        retry_backoff=execution.retry_backoff,
+        retry_delay_s=execution.retry_delay_s,
+        retry_delay_max_s=execution.retry_delay_max_s,
+        timeout_s=execution.timeout_hours * 3600,
+        order=execution.order,
+        missing_input=execution.missing_input,
+        flush_interval_s=execution.flush_interval_s,
+        duration_axis=execution.duration_axis or axes[-1].name,
+        walltime_quantile=execution.walltime_quantile,
+        max_failure_rate=execution.max_failure_rate,
+        rules=_rules(execution.policy),
+        enough=_enough(execution.enough),
+    )
+
+
 def _is_path(machine: str) -> bool:
     """Whether a machine is named by the path of its file."""
     return machine.endswith((".yaml", ".yml"))
@@ -172,22 +193,7 @@ class _Freezer:
             generator=document.generator,
             options=options,
             overrides=overrides,
-            execution=Execution(
-                batch_size=None if execution.batch_size == "auto" else execution.batch_size,
-                max_retries=execution.max_retries,
-                retry_backoff=execution.retry_backoff,
-                retry_delay_s=execution.retry_delay_s,
-                retry_delay_max_s=execution.retry_delay_max_s,
-                timeout_s=execution.timeout_hours * 3600,
-                order=execution.order,
-                missing_input=execution.missing_input,
-                flush_interval_s=execution.flush_interval_s,
-                duration_axis=execution.duration_axis or axes[-1].name,
-                walltime_quantile=execution.walltime_quantile,
-                max_failure_rate=execution.max_failure_rate,
-                rules=_rules(execution.policy),
-                enough=_enough(execution.enough),
-            ),
+            execution=_execution(execution, axes),
             resources=resources,
             slurm=self._slurm(),
             directory=str(base / identity.directory_name(document.campaign.version, document.campaign.name)),

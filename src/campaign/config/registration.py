@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from campaign.config.section import STRICT
 from campaign.core.model import Registration
 
 if TYPE_CHECKING:
     from campaign.config.schema import CampaignSection
-
-
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class RefSection(BaseModel):

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from campaign.config.handover import ArchiveSection, CleanupSection
 from campaign.config.notify import NotifySection
 from campaign.config.registration import RegistrySection
+from campaign.config.section import PRINTED, PRINTED_LINES, STRICT
 from campaign.config.sizes import Size
 from campaign.config.stages import StageSection
 
 SCHEMA_VERSION = 1
 MAX_JOBS = 10_000_000
 
-PRINTED = r"^[^\x00-\x1f\x7f-\x9f]*$"
-PRINTED_LINES = r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$"
-"""Text that a terminal shows and does not obey."""
-
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = STRICT
 
 
 class CampaignSection(_Section):

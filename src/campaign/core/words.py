@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -31,6 +31,12 @@ def size(number: float) -> str:
 def value_words(value: Any) -> str:
     """A value of a parameter: six digits of a number that is not whole, everything else as it is."""
     return f"{value:.6g}" if isinstance(value, Real) and not isinstance(value, Integral) else str(value)
+
+
+def shown(lines: Sequence[str], most: int, hint: str = "") -> list[str]:
+    """The first lines of a list, indented, and how many more there are; `hint` tells where those are."""
+    more = [f"  and {len(lines) - most} more{hint}"] if len(lines) > most else []
+    return [*(f"  {line}" for line in lines[:most]), *more]
 
 
 def failure_line(failure: Mapping[str, Any]) -> str:

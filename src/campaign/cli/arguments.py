@@ -1,8 +1,16 @@
-"""Sizes as they are typed."""
+"""Arguments that several verbs take."""
 
 from __future__ import annotations
 
 import argparse
+
+
+def add_settings(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """`--set`, as often as one likes."""
+    parser.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="KEY.KEY=VALUE",
+        help=f"override a key of the YAML{more}; may be repeated",
+    )  # fmt: skip
 
 
 def rate(text: str) -> int:
